@@ -1,0 +1,31 @@
+"""Every limit of durasql, with its reason. Nothing else in the code holds a bare bound.
+
+Limits that an operator may change are rows of `df.settings`; the value here is the default and the
+settings table wins at run time. Limits of the language are fixed for both fronts, because the same text
+must be accepted or refused alike everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAX_DEPTH: Final = 256
+"""Levels below the root of a graph. Guards every recursive walk, in Python and in SQL alike."""
+
+MAX_NODES: Final = 10_000
+"""Nodes of one graph. A larger workflow should be several instances."""
+
+MAX_SOURCE_BYTES: Final = 4 * 1024 * 1024
+"""Size of one workflow text. A parser should never be fed a database dump by mistake."""
+
+MAX_ROW_SET: Final = 10_000
+"""Rows that `$name.*` may paste into a statement."""
+
+MAX_RESULT_BYTES: Final = 16 * 1024 * 1024
+"""Size of one step's result as JSON; setting `max_result_bytes`."""
+
+MAX_HTTP_BYTES: Final = 16 * 1024 * 1024
+"""Size of one HTTP request or response body; settings `http_max_request_bytes`, `http_max_response_bytes`."""
+
+MAX_HTTP_TIMEOUT: Final = 3600
+"""Seconds one HTTP exchange may take at most; setting `http_max_timeout`."""

@@ -1,0 +1,183 @@
+-- 0001 tables: the one store. Programs, instances, journal, signals, variables, workers, settings.
+--
+-- Who writes what:
+--   roles      insert into programs, instances, signals and vars through column grants and row-level security,
+--              always as themselves; the identity columns are defaults nobody may name.
+--   triggers   SECURITY DEFINER; do what follows from a legitimate row (validate, wake, cancel).
+--   workers    write the journal and the engine's columns only through functions that check the claim.
+
+CREATE SCHEMA df;
+COMMENT ON SCHEMA df IS 'durasql: durable SQL workflows';
+REVOKE ALL ON SCHEMA df FROM PUBLIC;
+
+CREATE TABLE df.settings (
+    name text PRIMARY KEY,
+    value text NOT NULL,
+    description text NOT NULL
+);
+COMMENT ON TABLE df.settings IS 'Installation-wide settings; only the owner of schema df can change them.';
+ALTER TABLE df.settings ENABLE ROW LEVEL SECURITY;
+
+-- A program is a workflow's graph, validated and numbered, stored once per role and content.
+-- `graph` is the canonical envelope, `hash` its SHA-256, `nodes` the numbered node table:
+--   [{"t":"THEN","l":1,"r":2}, {"t":"SQL","q":"SELECT 1","n":"a","p":0}, …]
+--   t type, q query, n result name, l/r/c/x left/right/condition/extras (node numbers), p parent
+-- `code` is the bytecode that the first worker compiled; it never changes afterwards.
+CREATE TABLE df.programs (
+    owner regrole NOT NULL DEFAULT (quote_ident(current_user))::regrole,
+    hash text NOT NULL,
+    format integer NOT NULL DEFAULT 1,
+    graph text NOT NULL,
+    nodes jsonb NOT NULL,
+    code text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT programs_pkey PRIMARY KEY (owner, hash)
+);
+COMMENT ON TABLE df.programs IS 'Validated workflow graphs and their bytecode, one row per role and content.';
+ALTER TABLE df.programs ENABLE ROW LEVEL SECURITY;
+CREATE POLICY programs_user_isolation ON df.programs
+    USING (owner = (quote_ident(current_user))::regrole)
+    WITH CHECK (owner = (quote_ident(current_user))::regrole);
+
+-- One row is one run of a workflow. The first nine columns are the compatible face; the rest is the engine's.
+--   due      when a worker should look at it (NULL: in a worker's hands, waiting for a signal only, or over)
+--   worker   who holds it
+--   epoch    raised by every claim and by cancellation; a journal write must name the current one
+CREATE TABLE df.instances (
+    id varchar(8) NOT NULL DEFAULT lpad(to_hex((random() * 4294967295)::bigint), 8, '0'),
+    label text,
+    root_node varchar(8) NOT NULL DEFAULT '00000000',
+    status text DEFAULT 'pending',
+    submitted_by regrole NOT NULL DEFAULT (quote_ident(current_user))::regrole,
+    database text,
+    created_at timestamptz DEFAULT now(),
+    updated_at timestamptz DEFAULT now(),
+    completed_at timestamptz,
+    program text NOT NULL,
+    search_path text,
+    vars jsonb,
+    cancel_reason text,
+    output text,
+    due timestamptz DEFAULT now(),
+    worker integer,
+    epoch bigint NOT NULL DEFAULT 0,
+    CONSTRAINT instances_pkey PRIMARY KEY (id),
+    CONSTRAINT instances_identity_key UNIQUE (id, submitted_by),
+    CONSTRAINT instances_id_format_chk CHECK (id ~ '^[0-9a-f]{8}$'),
+    CONSTRAINT instances_root_node_format_chk CHECK (root_node ~ '^[0-9a-f]{8}$'),
+    CONSTRAINT instances_status_chk
+        CHECK (status IN ('pending', 'running', 'completed', 'failed', 'cancelled')),
+    CONSTRAINT instances_program_fkey FOREIGN KEY (submitted_by, program) REFERENCES df.programs (owner, hash)
+) WITH (fillfactor = 80);
+COMMENT ON TABLE df.instances IS 'Workflow runs; a role sees its own.';
+CREATE INDEX idx_instances_status ON df.instances (status, created_at DESC, id);
+CREATE INDEX idx_instances_created_at ON df.instances (created_at DESC, id);
+CREATE INDEX idx_instances_label ON df.instances (label, created_at DESC, id) WHERE label IS NOT NULL;
+CREATE INDEX instances_due_idx ON df.instances (due) WHERE due IS NOT NULL;
+CREATE INDEX instances_worker_idx ON df.instances (worker) WHERE worker IS NOT NULL;
+ALTER TABLE df.instances ENABLE ROW LEVEL SECURITY;
+CREATE POLICY instances_user_isolation ON df.instances
+    USING (submitted_by = (quote_ident(current_user))::regrole)
+    WITH CHECK (submitted_by = (quote_ident(current_user))::regrole);
+
+-- The journal: one row per node and current loop generation, replaced when the loop comes round again.
+--   node     number of the node in programs.nodes
+--   gen      counters of the enclosing loops, outermost first, joined by dots ('' outside loops, '3', '3.1');
+--            for a LOOP node's own progress row the last number is the generation it is in
+--   seq      order of recording within the instance; replay reads rows in this order
+--   state    waiting   armed wait: `due` is its deadline (NULL: none)
+--            started   an at-least-once step was begun and may have taken effect
+--            looping   a LOOP's progress; `value` holds the names bound inside it so far, as a JSON object
+--            done      finished; `value` is the result
+--            failed    finished; `value` is the error as a JSON object, see docs/runtime.md
+--            broken    a break passed through; `value` is the break value
+--   refs     instead of a value: the nodes whose values make it, one node (the same value) or a JOIN's branches
+CREATE TABLE df.journal (
+    instance_id varchar(8) NOT NULL,
+    node integer NOT NULL,
+    gen text NOT NULL DEFAULT '',
+    seq bigint NOT NULL,
+    state text NOT NULL,
+    value text,
+    refs integer[],
+    due timestamptz,
+    attempts integer NOT NULL DEFAULT 1,
+    started_at timestamptz,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT journal_pkey PRIMARY KEY (instance_id, node),
+    CONSTRAINT journal_state_check CHECK (state IN ('waiting', 'started', 'looping', 'done', 'failed', 'broken'))
+) WITH (fillfactor = 80);
+COMMENT ON TABLE df.journal IS 'What each instance did: the only execution state.';
+ALTER TABLE df.journal ENABLE ROW LEVEL SECURITY;
+
+-- The inbox. A row stays until a wait takes it; `name` is the signal's.
+CREATE TABLE df.signals (
+    instance_id varchar(8) NOT NULL,
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    name text NOT NULL,
+    data text NOT NULL,
+    sent_by regrole NOT NULL DEFAULT (quote_ident(current_user))::regrole,
+    sent_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT signals_pkey PRIMARY KEY (instance_id, id)
+);
+COMMENT ON TABLE df.signals IS 'Signals sent and not yet taken by a wait.';
+ALTER TABLE df.signals ENABLE ROW LEVEL SECURITY;
+CREATE POLICY signals_user_isolation ON df.signals
+    USING (EXISTS (SELECT FROM df.instances i WHERE i.id = instance_id
+                   AND i.submitted_by = (quote_ident(current_user))::regrole))
+    WITH CHECK (EXISTS (SELECT FROM df.instances i WHERE i.id = instance_id));
+
+CREATE TABLE df.vars (
+    name text NOT NULL,
+    value text,
+    owner regrole NOT NULL DEFAULT (quote_ident(current_user))::regrole,
+    CONSTRAINT vars_pkey PRIMARY KEY (owner, name)
+);
+COMMENT ON TABLE df.vars IS 'Workflow variables, per role; df.start takes a snapshot.';
+ALTER TABLE df.vars ENABLE ROW LEVEL SECURITY;
+CREATE POLICY vars_user_isolation ON df.vars
+    USING (owner = (quote_ident(current_user))::regrole)
+    WITH CHECK (owner = (quote_ident(current_user))::regrole);
+
+-- A worker process. `token_hash` is the SHA-256 of a secret that only the worker knows.
+CREATE TABLE df.workers (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    epoch_id uuid NOT NULL DEFAULT gen_random_uuid(),
+    name text NOT NULL,
+    host text NOT NULL,
+    pid integer NOT NULL,
+    version text NOT NULL,
+    role regrole NOT NULL,
+    token_hash bytea NOT NULL,
+    backend_pid integer NOT NULL,
+    idle boolean NOT NULL DEFAULT false,
+    draining boolean NOT NULL DEFAULT false,
+    running integer NOT NULL DEFAULT 0,
+    started_at timestamptz NOT NULL DEFAULT now(),
+    heartbeat timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 50);
+COMMENT ON TABLE df.workers IS 'Live worker processes; rows of dead ones are removed when their instances are taken over.';
+ALTER TABLE df.workers ENABLE ROW LEVEL SECURITY;
+
+CREATE FUNCTION df.setting(name text) RETURNS text
+LANGUAGE sql STABLE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$ SELECT s.value FROM df.settings s WHERE s.name = $1 $$;
+COMMENT ON FUNCTION df.setting(text) IS 'The value of one installation setting, or NULL.';
+
+INSERT INTO df.settings (name, value, description) VALUES
+    ('enable_superuser_instances', 'off', 'whether superusers may start workflows'),
+    ('list_instances_max_limit', '1000', 'most rows one df.list_instances call may ask for'),
+    ('retention_days', '30', 'days a finished instance is kept'),
+    ('retention_count', '10000', 'finished instances kept at most, newest first'),
+    ('reconcile_interval', '3600', 'seconds between retention passes; 0 turns them off'),
+    ('max_new_transaction_starts', '2', 'df.start(transaction_mode => ''new'') launches at a time'),
+    ('new_transaction_start_timeout', '5', 'seconds a launch waits for a free slot'),
+    ('loop_min_interval', '0', 'seconds one loop iteration lasts at least'),
+    ('loop_max_iterations', '0', 'iterations after which a loop fails; 0 means no limit'),
+    ('max_result_bytes', '16777216', 'largest result of one step, as JSON'),
+    ('http_max_request_bytes', '16777216', 'largest HTTP request body'),
+    ('http_max_response_bytes', '16777216', 'largest HTTP response body'),
+    ('http_max_timeout', '3600', 'longest HTTP timeout in seconds'),
+    ('http_use_proxy', 'off', 'whether workers honour the proxy variables of their environment'),
+    ('step_statement_timeout', '0', 'milliseconds one SQL step may take; 0 leaves it to the role''s own setting'),
+    ('lease_seconds', '10', 'seconds without a heartbeat after which a worker counts as lost');

@@ -1,0 +1,1 @@
+"""Stage 2: text or envelope to AST, and back."""
