@@ -1,0 +1,1 @@
+"""Stage 4: the bytecode, the contract between the compiler and the interpreter."""
