@@ -83,14 +83,16 @@ CREATE POLICY instances_user_isolation ON df.instances
 -- The journal: one row per node and current loop generation, replaced when the loop comes round again.
 --   node     number of the node in programs.nodes
 --   gen      counters of the enclosing loops, outermost first, joined by dots ('' outside loops, '3', '3.1');
---            for a LOOP node's own progress row the last number is the generation it is in
+--            for a LOOP node's own row (also when it is over) the last number is its own generation
 --   seq      order of recording within the instance; replay reads rows in this order
 --   state    waiting   armed wait: `due` is its deadline (NULL: none)
 --            started   an at-least-once step was begun and may have taken effect
---            looping   a LOOP's progress; `value` holds the names bound inside it so far, as a JSON object
+--            looping   a LOOP's progress
 --            done      finished; `value` is the result
 --            failed    finished; `value` is the error as a JSON object, see docs/runtime.md
 --            broken    a break passed through; `value` is the break value
+--   columns  names and types of an SQL result without rows, as JSON [["name","type"], …]
+--   names    for a LOOP: the results bound inside it that its current generation began with
 --   refs     instead of a value: the nodes whose values make it, one node (the same value) or a JOIN's branches
 CREATE TABLE df.journal (
     instance_id varchar(8) NOT NULL,
@@ -100,6 +102,8 @@ CREATE TABLE df.journal (
     state text NOT NULL,
     value text,
     refs integer[],
+    columns text,
+    names text,
     due timestamptz,
     attempts integer NOT NULL DEFAULT 1,
     started_at timestamptz,

@@ -1,0 +1,1 @@
+"""The interpreter: claims instances, executes their programs, journals every instruction."""
