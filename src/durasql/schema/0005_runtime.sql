@@ -1,0 +1,372 @@
+-- 0005 runtime: the only way a worker touches the store.
+--
+-- Every function here is SECURITY DEFINER, pins its search_path, and proves three things before it acts: the worker
+-- knows its token, the logged-in role (session_user, which no SET ROLE changes) may serve the instance's role, and the
+-- claim is the current one (worker and epoch). A step's own session may call df._record for its own role only.
+
+CREATE FUNCTION df._serve_all() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$ SELECT $$;
+COMMENT ON FUNCTION df._serve_all() IS
+    'Does nothing: EXECUTE on it lets a worker role serve every role. See df.grant_worker.';
+REVOKE ALL ON FUNCTION df._serve_all() FROM PUBLIC;
+
+CREATE FUNCTION df._serves(worker_role regrole, instance_role regrole) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT worker_role = instance_role OR has_function_privilege(worker_role::oid, 'df._serve_all()', 'EXECUTE') $$;
+COMMENT ON FUNCTION df._serves(regrole, regrole) IS 'Whether a worker logged in as one role may run instances of another.';
+REVOKE ALL ON FUNCTION df._serves(regrole, regrole) FROM PUBLIC;
+
+-- The class id of the session locks by which workers show that they live; the object id is the worker's.
+CREATE FUNCTION df._worker_lock_class() RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$ SELECT 1684430711 $$;
+COMMENT ON FUNCTION df._worker_lock_class() IS 'Advisory lock class of live workers.';
+
+CREATE FUNCTION df._hello(p_name text, p_host text, p_pid integer, p_version text, p_token text) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    worker_id integer;
+BEGIN
+    INSERT INTO df.workers (name, host, pid, version, role, token_hash, backend_pid)
+    VALUES (p_name, p_host, p_pid, p_version, quote_ident(session_user)::regrole,
+            sha256(convert_to(p_token, 'UTF8')), pg_backend_pid())
+    RETURNING id INTO worker_id;
+    PERFORM pg_advisory_lock(df._worker_lock_class(), worker_id);
+    RETURN worker_id;
+END
+$$;
+COMMENT ON FUNCTION df._hello(text, text, integer, text, text) IS
+    'Registers the calling session as a worker and takes the lock that shows it lives; returns its number.';
+
+CREATE FUNCTION df._known_worker(p_worker integer, p_token text) RETURNS df.workers
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    known df.workers;
+BEGIN
+    SELECT * INTO known FROM df.workers w
+    WHERE w.id = p_worker AND w.token_hash = sha256(convert_to(p_token, 'UTF8'));
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'worker % is not registered (any more)', p_worker
+            USING ERRCODE = 'DF002', HINT = 'It was taken for dead; it registers again by itself.';
+    END IF;
+    RETURN known;
+END
+$$;
+COMMENT ON FUNCTION df._known_worker(integer, text) IS 'The worker with this number and secret, or an error.';
+REVOKE ALL ON FUNCTION df._known_worker(integer, text) FROM PUBLIC;
+
+CREATE FUNCTION df._known_here(p_worker integer, p_token text) RETURNS df.workers
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    known df.workers := df._known_worker(p_worker, p_token);
+BEGIN
+    IF known.role <> quote_ident(session_user)::regrole THEN
+        RAISE EXCEPTION 'worker % belongs to another role', p_worker USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN known;
+END
+$$;
+COMMENT ON FUNCTION df._known_here(integer, text) IS 'Like df._known_worker, for sessions of the worker''s own role only.';
+REVOKE ALL ON FUNCTION df._known_here(integer, text) FROM PUBLIC;
+
+-- Claims due instances. A lost claim (asynchronous commit) only means that the instance is claimed again.
+CREATE FUNCTION df._claim(p_worker integer, p_token text, p_limit integer, p_only text DEFAULT NULL)
+RETURNS TABLE (id text, epoch bigint, role text, superuser boolean, label text, database text, program text,
+               owner oid, search_path text, vars jsonb, history json, inbox json, now timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    me df.workers := df._known_here(p_worker, p_token);
+    everyone boolean := df._serves(me.role, 0::oid::regrole);
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    RETURN QUERY
+    WITH candidates AS (
+        SELECT i.id FROM df.instances i
+        WHERE i.due <= clock_timestamp()
+          AND (everyone OR i.submitted_by = me.role)
+          AND (p_only IS NULL OR i.id = p_only)
+        ORDER BY i.due
+        LIMIT p_limit
+        FOR NO KEY UPDATE SKIP LOCKED
+    ), claimed AS (
+        UPDATE df.instances i
+        SET status = 'running', updated_at = now(), worker = p_worker, epoch = i.epoch + 1, due = NULL
+        FROM candidates c
+        WHERE i.id = c.id
+        RETURNING i.*
+    )
+    SELECT c.id::text, c.epoch, r.rolname::text, r.rolsuper, c.label, c.database, c.program, c.submitted_by::oid,
+           c.search_path, c.vars,
+           CASE WHEN c.epoch > 1 THEN df._history(c.id) END,
+           CASE WHEN c.epoch > 1 THEN df._inbox_of(c.id) END,
+           clock_timestamp()
+    FROM claimed c LEFT JOIN pg_roles r ON r.oid = c.submitted_by;
+END
+$$;
+COMMENT ON FUNCTION df._claim(integer, text, integer, text) IS
+    'Claims up to p_limit due instances for a worker and returns all it needs to run them.';
+
+CREATE FUNCTION df._history(p_instance text) RETURNS json
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT json_agg(json_build_array(j.node, j.gen, j.seq, j.state, j.value, j.columns, j.names, j.due, j.attempts)
+                    ORDER BY j.seq)
+    FROM df.journal j WHERE j.instance_id = p_instance
+$$;
+COMMENT ON FUNCTION df._history(text) IS 'The journal of one instance, in order, as workers read it.';
+REVOKE ALL ON FUNCTION df._history(text) FROM PUBLIC;
+
+CREATE FUNCTION df._inbox_of(p_instance text) RETURNS json
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT json_agg(json_build_array(s.id, s.name, s.data) ORDER BY s.id)
+    FROM df.signals s WHERE s.instance_id = p_instance
+$$;
+COMMENT ON FUNCTION df._inbox_of(text) IS 'The signals that wait for one instance, oldest first.';
+REVOKE ALL ON FUNCTION df._inbox_of(text) FROM PUBLIC;
+
+CREATE FUNCTION df._inbox(p_worker integer, p_token text, p_instance text) RETURNS json
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM df._known_here(p_worker, p_token);
+    RETURN df._inbox_of(i.id) FROM df.instances i WHERE i.id = p_instance AND i.worker = p_worker;
+END
+$$;
+COMMENT ON FUNCTION df._inbox(integer, text, text) IS 'The inbox of an instance that the worker holds.';
+
+CREATE FUNCTION df._program(p_worker integer, p_token text, p_owner oid, p_hash text)
+RETURNS TABLE (format integer, graph text, code text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    me df.workers := df._known_here(p_worker, p_token);
+BEGIN
+    IF NOT df._serves(me.role, p_owner::regrole) THEN
+        RAISE EXCEPTION 'worker % may not serve this role', p_worker USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN QUERY SELECT p.format, p.graph, p.code FROM df.programs p WHERE p.owner = p_owner::regrole AND p.hash = p_hash;
+END
+$$;
+COMMENT ON FUNCTION df._program(integer, text, oid, text) IS 'The graph of a program and its bytecode, if compiled already.';
+
+CREATE FUNCTION df._store_code(p_worker integer, p_token text, p_owner oid, p_hash text, p_format integer, p_code text)
+RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    me df.workers := df._known_here(p_worker, p_token);
+BEGIN
+    IF NOT df._serves(me.role, p_owner::regrole) THEN
+        RAISE EXCEPTION 'worker % may not serve this role', p_worker USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    UPDATE df.programs p SET code = p_code, format = p_format
+    WHERE p.owner = p_owner::regrole AND p.hash = p_hash AND p.code IS NULL;
+    RETURN p.code FROM df.programs p WHERE p.owner = p_owner::regrole AND p.hash = p_hash;
+END
+$$;
+COMMENT ON FUNCTION df._store_code(integer, text, oid, text, integer, text) IS
+    'Stores a program''s bytecode once; returns what is stored, which may be another worker''s identical copy.';
+
+-- The fence and the record, in the step's own transaction.
+--   p_rows     [[node, gen, seq, state, value, columns, names, refs, due, delay, attempts], …]
+--   p_drop     nodes whose waiting or started row is void because their branch lost
+--   p_signals  inbox rows that were taken
+--   p_status   'completed' or 'failed' when the instance is over, with p_output
+--   p_park     put the instance back; it waits for the nodes p_waits or a signal named in p_names
+-- Returns the database's clock, by which workers reckon all deadlines.
+CREATE FUNCTION df._record(p_worker integer, p_token text, p_instance text, p_epoch bigint, p_rows json,
+                           p_drop integer[] DEFAULT NULL, p_signals bigint[] DEFAULT NULL,
+                           p_status text DEFAULT NULL, p_output text DEFAULT NULL,
+                           p_park boolean DEFAULT false, p_waits integer[] DEFAULT NULL, p_names text[] DEFAULT NULL)
+RETURNS timestamptz
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    me df.workers;
+    held_by regrole;
+    caller regrole := quote_ident(session_user)::regrole;
+BEGIN
+    SELECT i.submitted_by INTO held_by FROM df.instances i
+    WHERE i.id = p_instance AND i.worker = p_worker AND i.epoch = p_epoch
+    FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the claim on instance % is lost', p_instance USING ERRCODE = 'DF001';
+    END IF;
+    me := df._known_worker(p_worker, p_token);
+    IF NOT (caller = held_by OR caller = me.role) OR NOT df._serves(me.role, held_by) THEN
+        RAISE EXCEPTION 'not allowed to record for instance %', p_instance USING ERRCODE = 'insufficient_privilege';
+    END IF;
+
+    INSERT INTO df.journal AS j
+        (instance_id, node, gen, seq, state, value, columns, names, refs, due, attempts)
+    SELECT p_instance, (r->>0)::integer, r->>1, (r->>2)::bigint, r->>3, r->>4, r->>5, r->>6,
+           CASE WHEN json_typeof(r->7) = 'array' THEN ARRAY(SELECT json_array_elements_text(r->7)::integer) END,
+           coalesce((r->>8)::timestamptz, clock_timestamp() + make_interval(secs => (r->>9)::double precision)),
+           coalesce((r->>10)::integer, 1)
+    FROM json_array_elements(p_rows) AS r
+    ON CONFLICT (instance_id, node) DO UPDATE
+    SET gen = excluded.gen, seq = excluded.seq, state = excluded.state, value = excluded.value,
+        columns = excluded.columns, refs = excluded.refs, due = excluded.due, attempts = excluded.attempts,
+        names = CASE WHEN excluded.gen = j.gen THEN coalesce(excluded.names, j.names) ELSE excluded.names END,
+        recorded_at = clock_timestamp();
+
+    IF p_drop IS NOT NULL THEN
+        DELETE FROM df.journal j
+        WHERE j.instance_id = p_instance AND j.node = ANY (p_drop) AND j.state IN ('waiting', 'started');
+    END IF;
+    IF p_signals IS NOT NULL THEN
+        DELETE FROM df.signals s WHERE s.instance_id = p_instance AND s.id = ANY (p_signals);
+    END IF;
+    IF p_status IS NOT NULL THEN
+        PERFORM df._finish(p_instance, p_status, p_output);
+    ELSIF p_park THEN
+        PERFORM df._park(p_instance, p_waits, p_names);
+    END IF;
+    RETURN clock_timestamp();
+END
+$$;
+COMMENT ON FUNCTION df._record(integer, text, text, bigint, json, integer[], bigint[], text, text, boolean, integer[], text[]) IS
+    'Writes journal rows and what follows from them if the claim still holds (SQLSTATE DF001 if not).';
+
+CREATE FUNCTION df._finish(p_instance text, p_status text, p_output text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE df.instances i
+    SET status = p_status, output = p_output, updated_at = clock_timestamp(),
+        completed_at = CASE WHEN p_status = 'completed' THEN clock_timestamp() END,
+        worker = NULL, due = NULL
+    WHERE i.id = p_instance;
+    DELETE FROM df.signals s WHERE s.instance_id = p_instance;
+    DELETE FROM df.journal j WHERE j.instance_id = p_instance AND j.state = 'waiting';
+END
+$$;
+COMMENT ON FUNCTION df._finish(text, text, text) IS 'Ends an instance.';
+REVOKE ALL ON FUNCTION df._finish(text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION df._park(p_instance text, p_waits integer[], p_names text[]) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE df.instances i
+    SET worker = NULL, updated_at = clock_timestamp(),
+        due = CASE
+            WHEN EXISTS (SELECT FROM df.signals s WHERE s.instance_id = p_instance AND s.name = ANY (p_names))
+            THEN clock_timestamp()
+            ELSE (SELECT min(j.due) FROM df.journal j
+                  WHERE j.instance_id = p_instance AND j.node = ANY (p_waits) AND j.state = 'waiting')
+        END
+    WHERE i.id = p_instance
+$$;
+COMMENT ON FUNCTION df._park(text, integer[], text[]) IS
+    'Puts a waiting instance back until its earliest deadline, or at once if a signal is there already.';
+REVOKE ALL ON FUNCTION df._park(text, integer[], text[]) FROM PUBLIC;
+
+CREATE FUNCTION df._release(p_worker integer, p_token text, p_instances text[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM df._known_here(p_worker, p_token);
+    UPDATE df.instances i SET worker = NULL, due = clock_timestamp(), epoch = i.epoch + 1
+    WHERE i.worker = p_worker AND i.id = ANY (p_instances);
+    PERFORM pg_notify('df', 'w');
+END
+$$;
+COMMENT ON FUNCTION df._release(integer, text, text[]) IS 'Hands instances over to whoever claims them next.';
+
+CREATE FUNCTION df._refuse(p_worker integer, p_token text, p_instance text, p_epoch bigint, p_error text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM df._known_here(p_worker, p_token);
+    PERFORM FROM df.instances i WHERE i.id = p_instance AND i.worker = p_worker AND i.epoch = p_epoch FOR NO KEY UPDATE;
+    IF FOUND THEN
+        PERFORM df._finish(p_instance, 'failed', p_error);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION df._refuse(integer, text, text, bigint, text) IS
+    'Fails an instance that cannot be admitted, before any of its nodes runs.';
+
+CREATE FUNCTION df._heartbeat(p_worker integer, p_token text, p_idle boolean, p_running integer) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    PERFORM df._known_here(p_worker, p_token);
+    UPDATE df.workers w SET heartbeat = clock_timestamp(), idle = p_idle, running = p_running WHERE w.id = p_worker;
+END
+$$;
+COMMENT ON FUNCTION df._heartbeat(integer, text, boolean, integer) IS 'Says that a worker lives, and whether it has time.';
+
+-- A worker is lost when its session lock is gone (the process died or lost its connection) or when it has not been heard
+-- of for the lease. Safety does not rest on this judgement: the epoch does not let a wrongly buried worker write.
+CREATE FUNCTION df._reap(p_worker integer, p_token text) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    lost record;
+    moved integer;
+    total integer := 0;
+    lease interval := make_interval(secs => df.setting('lease_seconds')::double precision);
+BEGIN
+    PERFORM df._known_here(p_worker, p_token);
+    FOR lost IN
+        SELECT w.id FROM df.workers w
+        WHERE w.id <> p_worker
+          AND (w.heartbeat < clock_timestamp() - lease
+               OR NOT EXISTS (SELECT FROM pg_locks l
+                              WHERE l.locktype = 'advisory' AND l.granted AND l.pid = w.backend_pid
+                                AND l.classid = df._worker_lock_class()::oid AND l.objid = w.id::oid AND l.objsubid = 2))
+        FOR UPDATE SKIP LOCKED
+    LOOP
+        UPDATE df.instances i SET worker = NULL, due = clock_timestamp(), epoch = i.epoch + 1 WHERE i.worker = lost.id;
+        GET DIAGNOSTICS moved = ROW_COUNT;
+        total := total + moved;
+        DELETE FROM df.workers w WHERE w.id = lost.id;
+    END LOOP;
+    RETURN total;
+END
+$$;
+COMMENT ON FUNCTION df._reap(integer, text) IS 'Frees the instances of workers that are gone; returns how many.';
+
+CREATE FUNCTION df._goodbye(p_worker integer, p_token text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM df._known_here(p_worker, p_token);
+    UPDATE df.instances i SET worker = NULL, due = clock_timestamp(), epoch = i.epoch + 1 WHERE i.worker = p_worker;
+    DELETE FROM df.workers w WHERE w.id = p_worker;
+    PERFORM pg_notify('df', 'w');
+END
+$$;
+COMMENT ON FUNCTION df._goodbye(integer, text) IS 'Signs a worker off and hands over whatever it still holds.';
+
+-- A signal may commit just after its instance was parked without it; workers that hear of it call this.
+CREATE FUNCTION df._wake(p_worker integer, p_token text, p_instances text[]) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    woken integer;
+BEGIN
+    PERFORM df._known_here(p_worker, p_token);
+    UPDATE df.instances i SET due = clock_timestamp()
+    FROM (SELECT c.id FROM df.instances c
+          WHERE c.worker IS NULL AND c.status IN ('pending', 'running')
+            AND (c.due IS NULL OR c.due > clock_timestamp())
+            AND c.id IN (SELECT s.instance_id FROM df.signals s
+                         WHERE (p_instances IS NULL AND s.sent_at > clock_timestamp() - interval '1 hour')
+                            OR s.instance_id = ANY (p_instances))
+            AND EXISTS (SELECT FROM df.journal j JOIN df.signals s ON s.instance_id = j.instance_id
+                        WHERE j.instance_id = c.id AND j.state = 'waiting' AND j.value = s.name)
+          FOR NO KEY UPDATE SKIP LOCKED) AS parked
+    WHERE i.id = parked.id;
+    GET DIAGNOSTICS woken = ROW_COUNT;
+    RETURN woken;
+END
+$$;
+COMMENT ON FUNCTION df._wake(integer, text, text[]) IS 'Makes parked instances due whose awaited signal has come.';
