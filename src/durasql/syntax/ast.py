@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TypeAlias
 
 from durasql.source import Span
+from durasql.syntax.textmap import TextMap
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "None | bool | int | Decimal | str | list[Json] | dict[str, Json]"
+"""A jsonb value; numbers that are no integers are `Decimal`, because PostgreSQL keeps their digits (`1.10`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,16 @@ class _Node:
     name: str | None = None
     span: Span | None = field(default=None, compare=False)
     name_span: Span | None = field(default=None, compare=False)
+    infix: bool = field(default=False, compare=False)
+    """Written with an operator rather than a function."""
+    grouped: bool = field(default=False, compare=False)
+    """Written inside parentheses of its own."""
+    texts: tuple[tuple[str, TextMap], ...] = field(default=(), compare=False, repr=False)
+    """Where the text arguments stand in the source, by the name of the parameter."""
+
+    def text_map(self, argument: str) -> TextMap | None:
+        """Where the text of one argument (`query`, `url`, `cron_expr`, …) stands in the source."""
+        return next((found for name, found in self.texts if name == argument), None)
 
     def children(self) -> Iterator[Node]:
         """The nodes below, in graph order: left, right, condition, extras."""
@@ -51,11 +64,16 @@ class Then(_Node):
 
 @dataclass(frozen=True, slots=True)
 class If(_Node):
-    """`condition ?> then !> otherwise`, `df.if(condition, then, otherwise)`"""
+    """`condition ?> then !> otherwise`, `df.if(condition, then, otherwise)`
+
+    Here and in `IfRows`, `Join` and `Loop`, `config` is the `query` of an envelope written by hand where no builder
+    writes one. It means nothing and is kept so that the hash is the same in both fronts.
+    """
 
     condition: Node
     then: Node
     otherwise: Node
+    config: str | None = field(default=None, kw_only=True)
 
     def children(self) -> Iterator[Node]:
         yield self.then
@@ -70,6 +88,7 @@ class IfRows(_Node):
     result_name: str
     then: Node
     otherwise: Node
+    config: str | None = field(default=None, kw_only=True)
 
     def children(self) -> Iterator[Node]:
         yield self.then
@@ -81,6 +100,7 @@ class Join(_Node):
     """`a & b`, `df.join3(a, b, c)`: two or more branches, all of them awaited."""
 
     branches: tuple[Node, ...]
+    config: str | None = field(default=None, kw_only=True)
 
     def children(self) -> Iterator[Node]:
         return iter(self.branches)
@@ -104,6 +124,7 @@ class Loop(_Node):
 
     body: Node
     condition: Node | None = None
+    config: str | None = field(default=None, kw_only=True)
 
     def children(self) -> Iterator[Node]:
         yield self.body
