@@ -1,0 +1,411 @@
+-- 0006 nodes: every node's story, derived from the program and the journal. Nothing is stored for it.
+--
+-- In: programs.nodes (what the workflow is) and journal (what finished). Out: df.nodes, df.instance_nodes and the marks
+-- of df.explain, which therefore always agree.
+--
+-- The journal has no row for a node that has merely begun. A node is `running` when execution reaches it from the root
+-- in the current generation of all loops around it and it has no finished row of that generation.
+
+-- Roles read the journal of their own instances: it is what the functions below work on.
+CREATE POLICY journal_user_isolation ON df.journal FOR SELECT
+    USING (EXISTS (SELECT FROM df.instances i WHERE i.id = instance_id
+                   AND i.submitted_by = (quote_ident(current_user))::regrole));
+
+CREATE FUNCTION df._node_id(number integer) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+AS $$ SELECT lpad(to_hex($1), 8, '0') $$;
+COMMENT ON FUNCTION df._node_id(integer) IS 'The id that users see for a node number.';
+
+-- The configuration of an IF, LOOP or JOIN names its children outside left and right; what the graph's author put
+-- there stays in front.
+CREATE FUNCTION df._stored_query(query text, condition integer, extras text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE
+        WHEN children IS NULL THEN $1
+        WHEN coalesce(kept, '{') ~ '^\s*\{\s*$' THEN '{' || children || '}'
+        ELSE kept || ',' || children || '}'
+    END
+    FROM (SELECT regexp_replace($1, '\s*\}\s*$', '') AS kept,
+                 CASE WHEN $2 IS NOT NULL THEN '"condition_node":"' || df._node_id($2) || '"'
+                      WHEN $3 IS NOT NULL THEN '"extra_nodes":['
+                           || (SELECT string_agg('"' || df._node_id(x::integer) || '"', ',' ORDER BY at)
+                               FROM jsonb_array_elements_text($3::jsonb) WITH ORDINALITY AS e (x, at)) || ']'
+                 END AS children) AS parts
+$$;
+COMMENT ON FUNCTION df._stored_query(text, integer, text) IS 'df.nodes.query of a node: its own text, plus the ids of condition or extra nodes.';
+
+-- Follows `refs` to the value itself. A referenced row that has moved on to another generation has no value any more
+-- that belongs to this one, so the result is NULL then.
+CREATE FUNCTION df._node_value(p_instance text, p_node integer) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    here record;
+    parts text;
+    generation text;
+    at integer := p_node;
+BEGIN
+    LOOP
+        SELECT j.value, j.refs, j.gen INTO here FROM df.journal j WHERE j.instance_id = p_instance AND j.node = at;
+        IF NOT FOUND OR NOT (coalesce(generation, '') IN ('', here.gen) OR starts_with(here.gen, generation || '.')) THEN
+            RETURN NULL;
+        END IF;
+        IF here.refs IS NULL THEN
+            RETURN here.value;
+        END IF;
+        EXIT WHEN array_length(here.refs, 1) > 1;
+        at := here.refs[1];
+        generation := here.gen;
+    END LOOP;
+    SELECT string_agg(df._node_value(p_instance, r.node), ',' ORDER BY r.at) INTO parts
+    FROM unnest(here.refs) WITH ORDINALITY AS r (node, at);
+    RETURN '[' || parts || ']';
+END
+$$;
+COMMENT ON FUNCTION df._node_value(text, integer) IS 'The JSON text of a finished node''s result (or error object), references resolved.';
+
+CREATE FUNCTION df._as_jsonb(value text) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN value::jsonb;
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+    -- JSON that jsonb cannot hold, such as \u0000 or a number beyond numeric: one such result must not break a listing.
+    RETURN to_jsonb(value);
+END
+$$;
+COMMENT ON FUNCTION df._as_jsonb(text) IS 'JSON text as jsonb; text that jsonb cannot hold as a JSON string.';
+
+CREATE FUNCTION df._truthy(value text) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    judged json := value::json;
+    word text;
+BEGIN
+    IF json_typeof(judged) = 'object' AND json_typeof(judged->'rows') = 'array' THEN
+        IF json_array_length(judged->'rows') = 0 THEN
+            RETURN coalesce((judged->>'affected')::numeric, 0) > 0;
+        END IF;
+        judged := coalesce((SELECT c.value FROM json_each(judged->'rows'->0) AS c LIMIT 1), judged);
+    END IF;
+    CASE json_typeof(judged)
+        WHEN 'boolean' THEN RETURN judged::text = 'true';
+        WHEN 'null' THEN RETURN false;
+        WHEN 'number' THEN RETURN (judged::text)::numeric <> 0;
+        WHEN 'array' THEN RETURN json_array_length(judged) > 0;
+        WHEN 'object' THEN RETURN EXISTS (SELECT FROM json_each(judged));
+        ELSE NULL;
+    END CASE;
+    word := lower(regexp_replace(judged#>>'{}', '^\s+|\s+$', '', 'g'));
+    RETURN word NOT IN ('', 'false', 'f', 'no')
+        AND word !~ '^[+-]?(0+\.?0*|\.0+)(e[+-]?[0-9]+)?$';
+END
+$$;
+COMMENT ON FUNCTION df._truthy(text) IS 'Whether a result, as JSON text, makes a condition true.';
+
+-- Which arm a df.if_rows takes that is still running. The named result is the latest one recorded under that name that
+-- the node can see, i.e. not one of another branch of a JOIN or RACE around it.
+CREATE FUNCTION df._rows_verdict(p_instance text, p_nodes jsonb, p_node integer) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH RECURSIVE around (node) AS (
+        SELECT (p_nodes->p_node->>'p')::integer
+        UNION ALL
+        SELECT (p_nodes->a.node->>'p')::integer FROM around a WHERE a.node IS NOT NULL
+    ), climb (bound, seq, node) AS (
+        SELECT j.node, j.seq, j.node FROM df.journal j
+        WHERE j.instance_id = p_instance AND j.state = 'done'
+          AND p_nodes->j.node->>'n' = (p_nodes->p_node->>'q')::jsonb->>'result_name'
+        UNION ALL
+        SELECT c.bound, c.seq, (p_nodes->c.node->>'p')::integer FROM climb c
+        WHERE c.node NOT IN (SELECT a.node FROM around a WHERE a.node IS NOT NULL)
+    )
+    SELECT (df._node_value(p_instance, c.bound)::json->>'row_count')::bigint > 0
+    FROM climb c
+    WHERE c.node IN (SELECT a.node FROM around a) AND p_nodes->c.node->>'t' NOT IN ('JOIN', 'RACE')
+    ORDER BY c.seq DESC LIMIT 1
+$$;
+COMMENT ON FUNCTION df._rows_verdict(text, jsonb, integer) IS 'Whether the result that a df.if_rows node names has rows.';
+
+-- The heart. Arrays are indexed by node number + 1; parents always come before their children (pre-order).
+--   p_begun      whether any worker ever took the instance up
+--   generation   the counters of the loops around a node, outermost first ('' outside loops), as in the journal
+--   stamp        df.nodes.status_details; templates carry '#i#' where the i-th counter goes
+--   since        the node whose journal row tells when this node got its status
+CREATE FUNCTION df._node_states(p_instance text, p_nodes jsonb, p_begun boolean)
+RETURNS TABLE (node integer, node_type text, query text, result_name text, left_node integer, right_node integer,
+               status text, stamp text, inferred text, decider integer, since integer)
+LANGUAGE plpgsql STABLE ROWS 20 SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    kinds text[]; queries text[]; names text[]; lefts integer[]; rights integer[]; conditions integer[];
+    extras text[]; parents integer[]; states text[]; gens text[];
+    total integer;
+    entry record;
+    k integer; p integer; i integer;
+    loops boolean;
+    loop_of integer[];      -- innermost loop around a node
+    depth integer[];        -- number of loops around it
+    latest integer[];       -- one loop's newest counters, while they are gathered
+    newest text[];          -- per loop: its newest counters, itself included
+    inside text[];          -- per loop: the generation of its body
+    templates text[];
+    current text;           -- generation in which node k runs or would run
+    stamps text[];
+    fresh boolean[];        -- has a row of the current generation
+    ended boolean[];        -- … a finished one
+    active boolean[];       -- reached
+    verdicts boolean[];     -- per IF: the arm taken
+    deciders integer[];     -- nearest finished ancestor of this generation, the node itself included
+    sinces integer[];
+    number integer;
+    numbers integer[]; leaders integer[];   -- highest generation number among the ancestors, and whose it is
+BEGIN
+    SELECT array_agg(v->>'t' ORDER BY at), array_agg(v->>'q' ORDER BY at), array_agg(v->>'n' ORDER BY at),
+           array_agg((v->>'l')::integer ORDER BY at), array_agg((v->>'r')::integer ORDER BY at),
+           array_agg((v->>'c')::integer ORDER BY at), array_agg(v->>'x' ORDER BY at),
+           array_agg((v->>'p')::integer + 1 ORDER BY at), count(*)
+    INTO kinds, queries, names, lefts, rights, conditions, extras, parents, total
+    FROM jsonb_array_elements(p_nodes) WITH ORDINALITY AS e (v, at);
+
+    states := array_fill(NULL::text, ARRAY[total]);
+    gens := states;
+    FOR entry IN SELECT j.node AS number, j.state, j.gen FROM df.journal j WHERE j.instance_id = p_instance LOOP
+        states[entry.number + 1] := entry.state;
+        gens[entry.number + 1] := entry.gen;
+    END LOOP;
+
+    loops := 'LOOP' = ANY (kinds);
+    loop_of := array_fill(NULL::integer, ARRAY[total]);
+    depth := array_fill(0, ARRAY[total]);
+    newest := array_fill(NULL::text, ARRAY[total]);
+    inside := newest;
+    templates := newest;
+    stamps := newest;
+    fresh := array_fill(false, ARRAY[total]);
+    ended := fresh;
+    active := fresh;
+    verdicts := array_fill(NULL::boolean, ARRAY[total]);
+    deciders := loop_of;
+    sinces := loop_of;
+    numbers := loop_of;
+    leaders := loop_of;
+
+    IF loops THEN
+        FOR k IN 2..total LOOP
+            p := parents[k];
+            IF kinds[p] = 'LOOP' THEN
+                loop_of[k] := p;
+                depth[k] := depth[p] + 1;
+            ELSE
+                loop_of[k] := loop_of[p];
+                depth[k] := depth[p];
+            END IF;
+        END LOOP;
+        -- Bottom-up: a loop has come as far as its own row and the rows inside it say.
+        FOR k IN REVERSE total..1 LOOP
+            i := CASE WHEN kinds[k] = 'LOOP' THEN k ELSE loop_of[k] END;
+            CONTINUE WHEN i IS NULL;
+            latest := NULL;
+            IF gens[k] <> '' THEN
+                latest := (string_to_array(gens[k], '.')::integer[])[1:depth[i] + 1];
+            END IF;
+            latest := greatest(latest, newest[i]::integer[]);
+            newest[i] := latest::text;
+            IF i = k AND loop_of[k] IS NOT NULL AND latest IS NOT NULL THEN
+                i := loop_of[k];
+                newest[i] := greatest(newest[i]::integer[], latest[1:depth[k]])::text;
+            END IF;
+        END LOOP;
+    END IF;
+
+    -- Top-down: what is reached, what it says, what is ruled out.
+    FOR k IN 1..total LOOP
+        p := parents[k];
+        current := CASE WHEN loop_of[k] IS NULL THEN '' ELSE inside[loop_of[k]] END;
+        IF kinds[k] = 'LOOP' THEN
+            latest := coalesce(newest[k]::integer[], '{}');
+            number := 1;
+            IF latest[1:depth[k]] = string_to_array(current, '.')::integer[] THEN
+                number := coalesce(latest[depth[k] + 1], 1);
+            END IF;
+            inside[k] := CASE WHEN current = '' THEN '' ELSE current || '.' END || number;
+            fresh[k] := coalesce(regexp_replace(gens[k], '\.?[0-9]+$', '') = current, false);
+        ELSE
+            fresh[k] := coalesce(gens[k] = current, false);
+        END IF;
+
+        IF p IS NULL THEN
+            active[k] := p_begun;
+            templates[k] := p_instance || CASE WHEN kinds[k] = 'LOOP' THEN '::#1#' ELSE '::1' END;
+        ELSE
+            templates[k] := templates[p];
+            IF kinds[k] = 'LOOP' THEN
+                templates[k] := templates[p] || '::' || df._node_id(k - 1) || '::#' || depth[k] + 1 || '#';
+            ELSIF kinds[p] IN ('JOIN', 'RACE') THEN
+                templates[k] := templates[p] || '::' || df._node_id(k - 1) || '::1';
+            END IF;
+            deciders[k] := deciders[p];
+            active[k] := active[p];
+            sinces[k] := sinces[p];
+            CASE kinds[p]
+                WHEN 'IF' THEN
+                    IF k - 1 IS DISTINCT FROM conditions[p] THEN
+                        active[k] := fresh[k] OR coalesce(verdicts[p] = (k - 1 = lefts[p]), false);
+                        sinces[k] := coalesce(conditions[p], sinces[p]);
+                    END IF;
+                WHEN 'THEN', 'LOOP' THEN
+                    IF k - 1 <> lefts[p] THEN
+                        active[k] := fresh[lefts[p] + 1] AND states[lefts[p] + 1] = 'done';
+                        sinces[k] := lefts[p];
+                    ELSIF kinds[p] = 'LOOP' AND fresh[p] AND states[p] = 'looping' THEN
+                        sinces[k] := p - 1;
+                    END IF;
+                ELSE NULL;
+            END CASE;
+        END IF;
+
+        ended[k] := states[k] IN ('done', 'failed', 'broken');
+
+        node := k - 1;
+        node_type := kinds[k];
+        query := df._stored_query(queries[k], conditions[k], extras[k]);
+        result_name := names[k];
+        left_node := lefts[k];
+        right_node := rights[k];
+        status := CASE
+            WHEN ended[k] AND (fresh[k] OR NOT active[k]) THEN CASE states[k] WHEN 'failed' THEN 'failed' ELSE 'completed' END
+            WHEN active[k] THEN 'running'
+            ELSE 'pending'
+        END;
+        stamp := NULL;
+        IF status <> 'pending' OR gens[k] IS NOT NULL THEN
+            stamp := templates[k];
+            IF loops THEN
+                latest := string_to_array(
+                    CASE WHEN status = 'running' THEN coalesce(inside[k], current) ELSE gens[k] END, '.');
+                FOR i IN 1..coalesce(array_length(latest, 1), 0) LOOP
+                    stamp := replace(stamp, '#' || i || '#', latest[i]::text);
+                END LOOP;
+                stamp := regexp_replace(stamp, '#\d+#', '1', 'g');
+            END IF;
+        END IF;
+        stamps[k] := stamp;
+
+        -- The nearest ancestor with the highest generation number: whoever will run this node again.
+        IF loops AND p IS NOT NULL THEN
+            numbers[k] := numbers[p];
+            leaders[k] := leaders[p];
+            number := substring(stamps[p] FROM '[0-9]+$')::integer;
+            IF number >= coalesce(numbers[p], 0) THEN
+                numbers[k] := number;
+                leaders[k] := p - 1;
+            END IF;
+        END IF;
+
+        inferred := status;
+        decider := NULL;
+        IF status IN ('pending', 'running') THEN
+            IF deciders[k] IS NOT NULL THEN
+                inferred := 'skipped';
+                decider := deciders[k];
+            END IF;
+        ELSIF NOT fresh[k] THEN
+            inferred := CASE WHEN deciders[k] IS NULL THEN 'pending' ELSE 'skipped' END;
+            decider := coalesce(deciders[k], leaders[k]);
+        ELSE
+            deciders[k] := k - 1;
+        END IF;
+
+        since := CASE WHEN fresh[k] AND states[k] <> 'looping' OR status IN ('completed', 'failed') THEN k - 1
+                      WHEN status = 'running' THEN
+                          CASE WHEN fresh[k] THEN k - 1 ELSE sinces[k] END
+                 END;
+
+        -- Only a running IF whose condition is known has an arm to be found out; a finished one's arms have rows.
+        IF kinds[k] = 'IF' AND active[k] AND NOT (fresh[k] AND ended[k]) THEN
+            IF conditions[k] IS NULL THEN
+                verdicts[k] := df._rows_verdict(p_instance, p_nodes, k - 1);
+            ELSIF states[conditions[k] + 1] = 'done'
+                AND current = (CASE kinds[conditions[k] + 1]
+                    WHEN 'LOOP' THEN regexp_replace(gens[conditions[k] + 1], '\.?[0-9]+$', '')
+                    ELSE gens[conditions[k] + 1] END) THEN
+                verdicts[k] := df._truthy(df._node_value(p_instance, conditions[k]));
+            END IF;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION df._node_states(text, jsonb, boolean) IS
+    'Status, stamp and inferred status of every node of an instance, derived from its journal.';
+
+-- Views run with their owner's rights, so row-level security must be said again: whoever it does not bind (the owner,
+-- superusers, BYPASSRLS) sees everything, anybody else their own instances.
+CREATE VIEW df._nodes WITH (security_barrier) AS
+SELECT df._node_id(s.node)::varchar(8) AS id,
+       i.id AS instance_id,
+       s.node_type,
+       s.query,
+       s.result_name,
+       df._node_id(s.left_node)::varchar(8) AS left_node,
+       df._node_id(s.right_node)::varchar(8) AS right_node,
+       s.status,
+       CASE s.status
+           WHEN 'completed' THEN df._as_jsonb(CASE WHEN o.refs IS NULL THEN o.value ELSE df._node_value(i.id, s.node) END)
+           WHEN 'failed' THEN to_jsonb(CASE WHEN o.refs IS NULL THEN o.value
+                                            ELSE df._node_value(i.id, s.node) END::json->>'message')
+       END AS result,
+       CASE s.status WHEN 'failed' THEN CASE WHEN o.refs IS NULL THEN o.value
+                                             ELSE df._node_value(i.id, s.node) END::json->>'message' END AS error,
+       i.submitted_by,
+       i.database,
+       i.created_at,
+       coalesce(j.recorded_at, i.created_at) AS updated_at,
+       CASE WHEN s.stamp IS NOT NULL THEN jsonb_build_object('execution_id', s.stamp) END AS status_details,
+       s.node AS number,
+       s.inferred AS inferred_status,
+       df._node_id(s.decider) AS inferred_status_from_ancestor_id
+FROM df.instances i
+JOIN df.programs p ON p.owner = i.submitted_by AND p.hash = i.program
+CROSS JOIN LATERAL df._node_states(
+    i.id, p.nodes,
+    i.status IN ('running', 'completed') OR i.epoch > CASE i.status WHEN 'cancelled' THEN 1 ELSE 0 END
+        AND (i.status <> 'failed' OR EXISTS (SELECT FROM df.journal b WHERE b.instance_id = i.id))) AS s
+LEFT JOIN df.journal o ON o.instance_id = i.id AND o.node = s.node
+LEFT JOIN df.journal j ON j.instance_id = i.id AND j.node = s.since
+WHERE i.submitted_by = (SELECT quote_ident(current_user)::regrole)
+   OR NOT (SELECT row_security_active('df.instances'::regclass));
+COMMENT ON VIEW df._nodes IS 'df.nodes with node numbers and inferred status; the base of df.instance_nodes and df.explain.';
+
+CREATE VIEW df.nodes AS
+SELECT id, instance_id, node_type, query, result_name, left_node, right_node, status, result, error, submitted_by,
+       database, created_at, updated_at, status_details
+FROM df._nodes;
+COMMENT ON VIEW df.nodes IS 'Every node of every instance, with what became of it; ask with WHERE instance_id = ….';
+
+CREATE FUNCTION df.instance_nodes(instance_id_param text)
+RETURNS TABLE (node_id text, node_type text, query text, result_name text, left_node text, right_node text,
+               status text, result text, status_details text, inferred_status text,
+               inferred_status_from_ancestor_id text, updated_at timestamptz)
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT n.id, n.node_type, n.query, n.result_name, n.left_node, n.right_node, n.status, n.result::text,
+           n.status_details::text, n.inferred_status, n.inferred_status_from_ancestor_id, n.updated_at
+    FROM df._nodes n WHERE n.instance_id = instance_id_param
+$$;
+COMMENT ON FUNCTION df.instance_nodes(text) IS 'Every node of one instance with its stored and its inferred status.';
+
+CREATE FUNCTION df.instance_nodes(instance_id_param text, _last_n_executions integer)
+RETURNS TABLE (execution_id bigint, node_id text, node_type text, query text, result_name text, left_node text,
+               right_node text, status text, result text, updated_at timestamptz)
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT 1::bigint, n.id, n.node_type, n.query, n.result_name, n.left_node, n.right_node, n.status, n.result::text,
+           n.updated_at
+    FROM df._nodes n WHERE n.instance_id = instance_id_param
+$$;
+COMMENT ON FUNCTION df.instance_nodes(text, integer) IS 'Compatibility form of df.instance_nodes(text); the second argument is ignored.';
