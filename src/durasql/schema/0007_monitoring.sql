@@ -1,0 +1,239 @@
+-- 0007 monitoring: what runs, what waits, what is over. Functions run as their caller, under row-level security; views
+-- say the same filter themselves, because views run as their owner. Only df.metrics counts over all roles.
+
+CREATE FUNCTION df._instance_output(status text, output text, cancel_reason text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT CASE $1 WHEN 'cancelled' THEN 'canceled: ' || coalesce($3, 'Cancelled by user')
+                   WHEN 'completed' THEN $2
+                   WHEN 'failed' THEN $2 END
+$$;
+COMMENT ON FUNCTION df._instance_output(text, text, text) IS
+    'What an instance came to: result text, error text or "canceled: <reason>"; NULL while it runs.';
+
+-- Only a loop at the root makes further executions; its counter is the first one of the root's own journal row.
+CREATE FUNCTION df._execution_number(root_gen text) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT coalesce(nullif(split_part($1, '.', 1), '')::bigint, 1) $$;
+COMMENT ON FUNCTION df._execution_number(text) IS 'Number of the execution an instance is in, from its root node''s generation.';
+
+CREATE FUNCTION df._check_page_size(limit_count integer) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    most integer := df.setting('list_instances_max_limit')::integer;
+BEGIN
+    IF limit_count IS NULL THEN
+        RAISE EXCEPTION 'limit_count must not be null' USING ERRCODE = 'null_value_not_allowed';
+    ELSIF limit_count < 1 THEN
+        RAISE EXCEPTION 'limit_count must be at least 1' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF limit_count > most THEN
+        RAISE EXCEPTION 'df.list_instances: limit_count (%) exceeds pg_durable.list_instances_max_limit (%); request fewer rows, or use the paginated df.list_instances overload (after_cursor/next_cursor) for large result sets',
+            limit_count, most
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'The owner of schema df can raise the setting list_instances_max_limit in df.settings.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION df._check_page_size(integer) IS 'Refuses page sizes that df.list_instances does not allow.';
+
+CREATE FUNCTION df._cursor(created_at timestamptz, id text) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+    SELECT encode(convert_to('v1|' || to_char($1, 'YYYY-MM-DD"T"HH24:MI:SS.USOF') || '|' || $2, 'UTF8'), 'hex')
+$$;
+COMMENT ON FUNCTION df._cursor(timestamptz, text) IS 'The cursor that continues a listing after one instance.';
+
+CREATE FUNCTION df._read_cursor(after_cursor text, OUT created_at timestamptz, OUT id text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    parts text[];
+BEGIN
+    -- Checked before it is decoded: a listing must not spend memory on a megabyte of nonsense.
+    IF length(after_cursor) <= 512 THEN
+        parts := regexp_match(convert_from(decode(after_cursor, 'hex'), 'UTF8'),
+            '^v1\|(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}[+-]\d\d(?::\d\d)?)\|([^|]+)$');
+        created_at := parts[1]::timestamptz;
+        id := parts[2];
+    END IF;
+    IF id IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'data_exception';
+    END IF;
+EXCEPTION WHEN data_exception THEN
+    RAISE EXCEPTION 'df.list_instances: invalid after_cursor'
+        USING ERRCODE = 'invalid_parameter_value',
+              HINT = 'Pass next_cursor of the previous page unchanged, or NULL for the first page.';
+END
+$$;
+COMMENT ON FUNCTION df._read_cursor(text) IS 'The instance that a cursor stands for; raises on anything malformed.';
+
+-- Written as dynamic SQL so that every combination of filters is planned for the index that serves it.
+CREATE FUNCTION df._list_page(status_filter text, limit_count integer, label_filter text, after_cursor text)
+RETURNS TABLE (instance_id text, label text, status text, execution_count bigint, output text,
+               created_at timestamptz, completed_at timestamptz)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    after record;
+    filter text := 'i.created_at IS NOT NULL';
+BEGIN
+    IF status_filter IS NOT NULL THEN
+        filter := filter || ' AND i.status = $1';
+    END IF;
+    IF label_filter IS NOT NULL THEN
+        filter := filter || ' AND i.label = $2';
+    END IF;
+    IF after_cursor IS NOT NULL THEN
+        after := df._read_cursor(after_cursor);
+        filter := filter || ' AND i.created_at <= $3 AND (i.created_at < $3 OR i.id > $4)';
+    END IF;
+    RETURN QUERY EXECUTE
+        'SELECT i.id::text, i.label, i.status, df._execution_number(j.gen),
+                df._instance_output(i.status, i.output, i.cancel_reason), i.created_at, i.completed_at
+         FROM (SELECT * FROM df.instances i WHERE ' || filter || '
+               ORDER BY i.created_at DESC, i.id LIMIT $5) AS i
+         LEFT JOIN df.journal j ON j.instance_id = i.id AND j.node = 0
+         ORDER BY i.created_at DESC, i.id'
+        USING status_filter, label_filter, after.created_at, after.id, limit_count;
+END
+$$;
+COMMENT ON FUNCTION df._list_page(text, integer, text, text) IS 'Instances the caller may see, newest first, after a cursor.';
+
+CREATE FUNCTION df._function_name() RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT 'pg_durable::orchestration::execute-function-graph'::text $$;
+COMMENT ON FUNCTION df._function_name() IS 'The constant that compatible columns called function_name show.';
+
+CREATE FUNCTION df.list_instances(status_filter text DEFAULT NULL, limit_count integer DEFAULT 100)
+RETURNS TABLE (instance_id text, label text, function_name text, status text, execution_count bigint, output text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM df._check_page_size(limit_count);
+    RETURN QUERY
+    SELECT p.instance_id, p.label, df._function_name(), p.status, p.execution_count, p.output
+    FROM df._list_page(status_filter, limit_count, NULL, NULL) AS p;
+END
+$$;
+COMMENT ON FUNCTION df.list_instances(text, integer) IS 'Your instances, newest first, at most limit_count.';
+
+CREATE FUNCTION df.list_instances(status_filter text, limit_count integer, label_filter text,
+                                  after_cursor text DEFAULT NULL)
+RETURNS TABLE (instance_id text, label text, function_name text, status text, execution_count bigint, output text,
+               created_at timestamptz, completed_at timestamptz, next_cursor text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM df._check_page_size(limit_count);
+    RETURN QUERY
+    WITH page AS MATERIALIZED (
+        -- One row more than asked for tells whether there is a next page.
+        SELECT p.*, row_number() OVER () AS at
+        FROM df._list_page(status_filter, limit_count + 1, label_filter, after_cursor) AS p
+    )
+    SELECT p.instance_id, p.label, df._function_name(), p.status, p.execution_count, p.output, p.created_at,
+           p.completed_at,
+           (SELECT df._cursor(last.created_at, last.instance_id) FROM page last
+            WHERE last.at = limit_count AND EXISTS (SELECT FROM page more WHERE more.at > limit_count))
+    FROM page p WHERE p.at <= limit_count ORDER BY p.at;
+END
+$$;
+COMMENT ON FUNCTION df.list_instances(text, integer, text, text) IS
+    'A page of your instances, newest first; pass next_cursor back as after_cursor for the next page.';
+
+CREATE FUNCTION df.instance_info(instance_id text)
+RETURNS TABLE (instance_id text, label text, function_name text, function_version text, current_execution_id bigint,
+               status text, output text)
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT i.id::text, i.label, df._function_name(), '1.0.0'::text, df._execution_number(j.gen), i.status,
+           df._instance_output(i.status, i.output, i.cancel_reason)
+    FROM df.instances i LEFT JOIN df.journal j ON j.instance_id = i.id AND j.node = 0
+    WHERE i.id = $1
+$$;
+COMMENT ON FUNCTION df.instance_info(text) IS 'One instance: label, status, current execution and output.';
+
+-- Generations of a root loop are executions. Finished generations leave no rows behind (a loop's storage does not
+-- grow), so of the earlier ones only the fact is known: their counts, durations and outputs are NULL.
+CREATE FUNCTION df.instance_executions(instance_id text, limit_count integer DEFAULT 5)
+RETURNS TABLE (execution_id bigint, status text, event_count bigint, duration_ms bigint, output text)
+LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    i df.instances;
+    root df.journal;
+    newest bigint;
+BEGIN
+    IF limit_count < 1 THEN
+        RAISE EXCEPTION 'limit_count must be at least 1' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT * INTO i FROM df.instances x WHERE x.id = $1;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    SELECT * INTO root FROM df.journal j WHERE j.instance_id = i.id AND j.node = 0;
+    newest := df._execution_number(root.gen);
+    RETURN QUERY SELECT newest,
+        CASE i.status WHEN 'completed' THEN 'Completed' WHEN 'failed' THEN 'Failed' WHEN 'cancelled' THEN 'Failed'
+                      ELSE 'Running' END,
+        (SELECT count(*) FROM df.journal j WHERE j.instance_id = i.id),
+        CASE WHEN i.status IN ('pending', 'running') THEN 0
+             ELSE (extract(epoch FROM coalesce(i.completed_at, root.recorded_at, i.updated_at)
+                                      - i.created_at) * 1000)::bigint END,
+        df._instance_output(i.status, i.output, i.cancel_reason);
+    RETURN QUERY SELECT g, 'ContinuedAsNew'::text, NULL::bigint, NULL::bigint, NULL::text
+        FROM generate_series(newest - 1, greatest(newest - least(limit_count, 10000) + 1, 1), -1) AS g;
+END
+$$;
+COMMENT ON FUNCTION df.instance_executions(text, integer) IS
+    'The executions of one instance, newest first: one, plus one for each further iteration of a loop at the root.';
+
+CREATE FUNCTION df.metrics()
+RETURNS TABLE (total_instances bigint, running_instances bigint, completed_instances bigint, failed_instances bigint,
+               total_executions bigint, total_events bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT count(*),
+           count(*) FILTER (WHERE i.status IN ('pending', 'running')),
+           count(*) FILTER (WHERE i.status = 'completed'),
+           count(*) FILTER (WHERE i.status IN ('failed', 'cancelled')),
+           count(*) + coalesce((SELECT sum(df._execution_number(j.gen) - 1)::bigint
+                                FROM df.journal j WHERE j.node = 0 AND j.gen <> ''), 0),
+           (SELECT count(*) FROM df.journal)
+    FROM df.instances i
+$$;
+COMMENT ON FUNCTION df.metrics() IS 'Totals over the instances of all roles; a cancelled instance counts as failed.';
+REVOKE ALL ON FUNCTION df.metrics() FROM PUBLIC;
+
+CREATE VIEW df.waiting WITH (security_barrier) AS
+SELECT i.id AS instance_id,
+       i.label,
+       i.submitted_by,
+       df._node_id(j.node)::varchar(8) AS node_id,
+       CASE n.node->>'t' WHEN 'SLEEP' THEN 'timer' WHEN 'WAIT_SCHEDULE' THEN 'schedule' WHEN 'SIGNAL' THEN 'signal' END
+           AS kind,
+       CASE n.node->>'t' WHEN 'SLEEP' THEN n.node->>'q'
+                         WHEN 'WAIT_SCHEDULE' THEN (n.node->>'q')::jsonb->>'cron_expr'
+                         WHEN 'SIGNAL' THEN (n.node->>'q')::jsonb->>'signal_name' END AS waits_for,
+       j.recorded_at AS since,
+       j.due AS until
+FROM df.instances i
+JOIN df.journal j ON j.instance_id = i.id AND j.state = 'waiting'
+JOIN df.programs p ON p.owner = i.submitted_by AND p.hash = i.program
+CROSS JOIN LATERAL (SELECT p.nodes->j.node AS node OFFSET 0) AS n
+WHERE i.status = 'running'
+  AND (i.submitted_by = (SELECT quote_ident(current_user)::regrole)
+       OR NOT (SELECT row_security_active('df.instances'::regclass)));
+COMMENT ON VIEW df.waiting IS 'What running instances wait for: timers, schedules and signals, since when and until when.';
+
+-- Operators may read the table of workers, but never the hash of a worker's secret: the grants of df.grant_usage name
+-- columns, and rows are open to whoever has them.
+CREATE POLICY workers_are_visible ON df.workers FOR SELECT USING (true);
+
+CREATE VIEW df._worker_epoch AS
+SELECT w.epoch_id, w.started_at, w.heartbeat AS last_seen_at
+FROM df.workers w ORDER BY w.heartbeat DESC LIMIT 1;
+COMMENT ON VIEW df._worker_epoch IS
+    'The worker heard of last; alive when last_seen_at is within 15 seconds, no row when there is none.';
