@@ -42,9 +42,9 @@ class Emitter:
         self.code.append(Instruction(op, self.number(node), **operands))
         return len(self.code) - 1
 
-    def patch(self, pc: int, **operands: Any) -> None:
+    def patch(self, at: int, **operands: Any) -> None:
         """Fill in what was not known when the instruction was emitted."""
-        self.code[pc] = replace(self.code[pc], **operands)
+        self.code[at] = replace(self.code[at], **operands)
 
     def lower(self, node: ast.Node) -> None:
         """Emit the code of one node and everything below it."""

@@ -370,3 +370,49 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION df._wake(integer, text, text[]) IS 'Makes parked instances due whose awaited signal has come.';
+
+-- Runs in the step's session, as the step's role, after its statement and before the record: whatever the step left
+-- behind (settings, temporary tables, locks, cursors, listeners, deferred triggers) ends with the step.
+CREATE FUNCTION df._reset(p_search_path text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    EXECUTE 'SET CONSTRAINTS ALL IMMEDIATE';
+    EXECUTE 'CLOSE ALL';
+    EXECUTE 'UNLISTEN *';
+    EXECUTE 'DISCARD TEMP';
+    EXECUTE 'DISCARD SEQUENCES';
+    EXECUTE 'RESET ALL';
+    PERFORM pg_catalog.pg_advisory_unlock_all();
+    IF p_search_path IS NOT NULL THEN
+        PERFORM pg_catalog.set_config('search_path', p_search_path, false);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION df._reset(text) IS 'Makes a step''s session as new, so that nothing leaks into the next step.';
+
+CREATE FUNCTION df._next_due(p_worker integer, p_token text) RETURNS double precision
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    me df.workers := df._known_here(p_worker, p_token);
+BEGIN
+    IF df._serves(me.role, 0::oid::regrole) THEN
+        RETURN extract(epoch FROM (SELECT min(i.due) FROM df.instances i WHERE i.due IS NOT NULL) - clock_timestamp());
+    END IF;
+    RETURN extract(epoch FROM (SELECT min(i.due) FROM df.instances i
+                               WHERE i.due IS NOT NULL AND i.submitted_by = me.role) - clock_timestamp());
+END
+$$;
+COMMENT ON FUNCTION df._next_due(integer, text) IS 'Seconds until the next instance is due that this worker may serve.';
+
+CREATE FUNCTION df._reload(p_worker integer, p_token text, p_instance text, OUT history json, OUT inbox json)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM df._known_here(p_worker, p_token);
+    SELECT df._history(i.id), df._inbox_of(i.id) INTO history, inbox
+    FROM df.instances i WHERE i.id = p_instance AND i.worker = p_worker;
+END
+$$;
+COMMENT ON FUNCTION df._reload(integer, text, text) IS 'The journal and inbox of an instance that the worker holds.';

@@ -1,0 +1,234 @@
+"""Stage 7: claim instances and keep the claim. The control connection of a worker.
+
+In: a connection string. Out: `Claim`s, each with the journal and the inbox it was claimed with. Every call proves the
+worker's token; the database decides.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from durasql import __version__
+from durasql.errors import DatabaseUnreachable, PermissionDenied, SchemaMissing, StoreError
+from durasql_runtime.journal import Row, State
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A signal in an instance's inbox; `data` is the text that was sent."""
+
+    id: int
+    name: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An instance in this worker's hands. `now` is the database's clock at the claim."""
+
+    id: str
+    epoch: int
+    role: str | None
+    superuser: bool
+    label: str | None
+    database: str | None
+    program: str
+    owner: int
+    search_path: str | None
+    variables: dict[str, str] = field(repr=False)
+    history: tuple[Row, ...] = field(repr=False)
+    inbox: tuple[Letter, ...] = field(repr=False)
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a worker is in the database."""
+
+    id: int
+    token: str
+
+
+class Control:
+    """The worker's own connection: claims, heartbeats, take-overs."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any], identity: Identity) -> None:
+        self.connection = connection
+        self.identity = identity
+
+    @classmethod
+    async def sign_on(cls, dsn: str, name: str) -> Control:
+        """Connect, refuse a transaction pooler, register the worker."""
+        connection = await open_connection(dsn, f"durasql worker {name}")
+        token = secrets.token_hex(16)
+        try:
+            await _refuse_pooler(connection)
+            row = await _one(
+                connection,
+                "SELECT df._hello(%s, %s, %s, %s, %s)",
+                (name, socket.gethostname() or platform.node(), os.getpid(), __version__, token),
+            )
+        except psycopg.Error as error:
+            await connection.close()
+            raise _explain(error) from error
+        except StoreError:
+            await connection.close()
+            raise
+        return cls(connection, Identity(row[0], token))
+
+    async def claim(self, limit: int, only: str | None = None) -> list[Claim]:
+        """Claim up to `limit` due instances; `only` names the one instance this worker is for."""
+        cursor = await self.connection.execute(
+            "SELECT * FROM df._claim(%s, %s, %s, %s)", (*self._me, limit, only), prepare=True
+        )
+        return [_claim(row) for row in await cursor.fetchall()]
+
+    async def next_due(self) -> float | None:
+        """Seconds until the next parked instance is due, None when there is none."""
+        row = await _one(self.connection, "SELECT df._next_due(%s, %s)", self._me)
+        return None if row[0] is None else float(row[0])
+
+    async def history(self, instance_id: str) -> tuple[tuple[Row, ...], tuple[Letter, ...]]:
+        """The journal and inbox of a held instance, read again."""
+        row = await _one(
+            self.connection, "SELECT history, inbox FROM df._reload(%s, %s, %s)", (*self._me, instance_id)
+        )
+        return read_history(row[0]), read_inbox(row[1])
+
+    async def inbox(self, instance_id: str) -> tuple[Letter, ...]:
+        """The signals that wait for a held instance."""
+        row = await _one(self.connection, "SELECT df._inbox(%s, %s, %s)", (*self._me, instance_id))
+        return read_inbox(row[0])
+
+    async def program(self, owner: int, program_hash: str) -> tuple[str, str | None]:
+        """A program's graph, and its bytecode if it was compiled before."""
+        row = await _one(
+            self.connection, "SELECT graph, code FROM df._program(%s, %s, %s, %s)", (*self._me, owner, program_hash)
+        )
+        return row[0], row[1]
+
+    async def store_code(self, owner: int, program_hash: str, format_: int, code: str) -> str:
+        """Store a program's bytecode unless it is stored; returns what is."""
+        row = await _one(
+            self.connection,
+            "SELECT df._store_code(%s, %s, %s, %s, %s, %s)",
+            (*self._me, owner, program_hash, format_, code),
+        )
+        return str(row[0])
+
+    async def release(self, instance_ids: Sequence[str]) -> None:
+        """Hand instances over."""
+        if instance_ids:
+            await self._call("SELECT df._release(%s, %s, %s)", (*self._me, list(instance_ids)))
+
+    async def refuse(self, claim: Claim, error: str) -> None:
+        """Fail an instance that cannot be admitted."""
+        await self._call("SELECT df._refuse(%s, %s, %s, %s, %s)", (*self._me, claim.id, claim.epoch, error))
+
+    async def heartbeat(self, *, idle: bool, running: int) -> None:
+        """Say that the worker lives."""
+        await self._call("SELECT df._heartbeat(%s, %s, %s, %s)", (*self._me, idle, running))
+
+    async def reap(self) -> int:
+        """Free the instances of lost workers; how many were freed."""
+        row = await _one(self.connection, "SELECT df._reap(%s, %s)", self._me)
+        return int(row[0])
+
+    async def wake(self, instance_ids: Sequence[str] | None) -> int:
+        """Make parked instances due whose signal has come."""
+        ids = None if instance_ids is None else list(instance_ids)
+        row = await _one(self.connection, "SELECT df._wake(%s, %s, %s)", (*self._me, ids))
+        return int(row[0])
+
+    async def setting(self, name: str) -> str | None:
+        """One installation setting."""
+        row = await _one(self.connection, "SELECT df.setting(%s)", (name,))
+        return None if row[0] is None else str(row[0])
+
+    async def sign_off(self) -> None:
+        """Hand over everything and disappear."""
+        await self._call("SELECT df._goodbye(%s, %s)", self._me)
+        await self.connection.close()
+
+    @property
+    def _me(self) -> tuple[int, str]:
+        return self.identity.id, self.identity.token
+
+    async def _call(self, query: str, params: Sequence[Any]) -> None:
+        await self.connection.execute(query.encode(), params)
+
+
+async def open_connection(dsn: str, application_name: str) -> psycopg.AsyncConnection[Any]:
+    """An autocommit connection; a failure is `DatabaseUnreachable` in plain words."""
+    try:
+        return await psycopg.AsyncConnection.connect(
+            dsn, autocommit=True, connect_timeout=10, application_name=application_name[:63]
+        )
+    except psycopg.Error as error:
+        raise DatabaseUnreachable(
+            f"cannot connect to the database: {str(error).strip()}",
+            hint="check --dsn, DURASQL_DSN or the PG* variables, and that the server is up",
+        ) from error
+
+
+def read_history(document: Any) -> tuple[Row, ...]:
+    """Rows of `df._history`."""
+    return tuple(
+        Row(node, gen, State(state), value, columns=columns, names=names, seq=seq, attempts=attempts,
+            due=datetime.fromisoformat(due) if due else None)
+        for node, gen, seq, state, value, columns, names, due, attempts in document or ()
+    )  # fmt: skip
+
+
+def read_inbox(document: Any) -> tuple[Letter, ...]:
+    """Rows of `df._inbox_of`."""
+    return tuple(Letter(id_, name, data) for id_, name, data in document or ())
+
+
+def _claim(row: Any) -> Claim:
+    return Claim(
+        *row[:9],
+        variables=row[9] or {},
+        history=read_history(row[10]),
+        inbox=read_inbox(row[11]),
+        now=row[12],
+    )
+
+
+async def _one(connection: psycopg.AsyncConnection[Any], query: str, params: Sequence[Any]) -> Any:
+    cursor = await connection.execute(query.encode(), params)
+    return await cursor.fetchone() or (None, None)
+
+
+async def _refuse_pooler(connection: psycopg.AsyncConnection[Any]) -> None:
+    """A transaction pooler would hand our session lock and prepared statements to somebody else."""
+    row = await _one(connection, "SELECT pg_backend_pid()", ())
+    if row[0] != connection.info.backend_pid:
+        raise StoreError(
+            "there is a connection pooler between this worker and PostgreSQL",
+            hint="point the worker's DSN at PostgreSQL itself, or at a pool in session mode",
+        )
+
+
+def _explain(error: psycopg.Error) -> StoreError:
+    if error.sqlstate in ("3F000", "42883", "42P01"):
+        return SchemaMissing(
+            "the database has no schema df of this version", hint="run: durasql db install --dsn …"
+        )
+    if error.sqlstate == "42501":
+        return PermissionDenied(
+            f"this role may not run a worker: {error.diag.message_primary}",
+            hint="as the owner of schema df: SELECT df.grant_usage('role'); or df.grant_worker('role')",
+        )
+    return StoreError(str(error).strip())
+
+

@@ -1,0 +1,53 @@
+"""Which performer does what: SQL in the role's own session, HTTP from the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from durasql.bytecode.opcodes import Op
+from durasql_runtime.claims import Claim
+from durasql_runtime.journal import Key
+from durasql_runtime.machine import Activation
+from durasql_runtime.outcome import Failed, Outcome
+from durasql_runtime.perform.http import HttpCall, HttpPerformer
+from durasql_runtime.perform.sql import SqlPerformer
+from durasql_runtime.perform.step import Step
+from durasql_runtime.substitute import Scope, substitute_raw, whole_value
+
+Attempt: TypeAlias = Callable[[Key], Awaitable[None]]
+
+
+class Performers:
+    """Performs leaves. One for all instances of a worker."""
+
+    def __init__(self, http: HttpPerformer | None, max_result_bytes: int) -> None:
+        self._http = http
+        self._sql = SqlPerformer(max_result_bytes)
+
+    async def perform(
+        self, step: Step, activation: Activation, config: str, scope: Scope, claim: Claim, attempt: Attempt
+    ) -> Outcome:
+        """Perform one leaf; what is carried on `step` is committed first or on the way."""
+        if activation.instruction.op is Op.SQL:
+            return await self._sql.perform(step, activation.key, config, scope, attempt)
+        await step.flush()
+        if self._http is None:
+            return Failed("HTTP steps are not possible in this worker")
+        return await self._http.perform(
+            HttpCall(
+                node_type=activation.instruction.op.value,
+                query=config,
+                role=claim.role or "",
+                instance_id=claim.id,
+                node=activation.key[0],
+                gen=activation.key[1],
+                substitution=lambda text: substitute_raw(text, scope),
+                whole_value=lambda text: whole_value(text, scope),
+            )
+        )
+
+    async def aclose(self) -> None:
+        """Close pooled HTTP connections."""
+        if self._http is not None:
+            await self._http.aclose()

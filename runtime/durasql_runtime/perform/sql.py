@@ -1,0 +1,87 @@
+"""Perform SQL steps. In: a statement template and its scope. Out: the result as JSON, with the step's transaction
+still open, so that its record commits with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from psycopg.pq.abc import PGresult
+
+from durasql.statement import Statement, classify
+from durasql_runtime.catalog import TYPE_QUERY, Catalog, type_parameter
+from durasql_runtime.journal import Key
+from durasql_runtime.outcome import Done, Failed, Outcome
+from durasql_runtime.perform.step import Step
+from durasql_runtime.pool import LoginRefused
+from durasql_runtime.results import ResultTooLarge, StepResult, step_result, type_oids
+from durasql_runtime.session import StepRefused
+from durasql_runtime.substitute import Scope, SubstituteError, substitute_sql
+
+_INVALID_TRANSACTION_TERMINATION: Final = "2D000"
+_ACTIVE_SQL_TRANSACTION: Final = "25001"
+_NO_TRANSACTION: Final = frozenset({_INVALID_TRANSACTION_TERMINATION, _ACTIVE_SQL_TRANSACTION})
+
+
+class SqlPerformer:
+    """Runs one statement template at a time; remembers the types of each database."""
+
+    def __init__(self, max_result_bytes: int) -> None:
+        self._limit = max_result_bytes
+        self._catalogs: dict[str, Catalog] = {}
+
+    async def perform(
+        self, step: Step, key: Key, template: str, scope: Scope, attempt: Callable[[Key], Awaitable[None]]
+    ) -> Outcome:
+        """The step's value, its transaction open; or why it failed, everything undone. Raises `StepRefused`."""
+        try:
+            text = substitute_sql(template, scope)
+        except SubstituteError as error:
+            await step.flush()
+            return Failed(error.message, sql=template)
+        statement = classify(text)
+        if statement.refusal is not None:
+            await step.flush()
+            return Failed(f"SQL execution failed: {statement.refusal}", sql=text)
+        try:
+            return await self._run(step, key, statement, attempt)
+        except LoginRefused as error:
+            return Failed(str(error), sql=text)
+        except ResultTooLarge as error:
+            return Failed(f"SQL execution failed: {error.message}", hint=error.hint, sql=text)
+
+    async def _run(
+        self, step: Step, key: Key, statement: Statement, attempt: Callable[[Key], Awaitable[None]]
+    ) -> Done:
+        if statement.transactional:
+            try:
+                return await self._inside(step, statement)
+            except StepRefused as error:
+                if error.error.sqlstate not in _NO_TRANSACTION or not statement.may_commit_itself:
+                    raise
+        await step.flush()
+        await attempt(key)
+        chunks: Sequence[PGresult] = ()
+        for part in statement.statements:
+            chunks = await step.run_outside(part, self._limit)
+        return _done(step_result(chunks, self._catalog(step), self._limit))
+
+    async def _inside(self, step: Step, statement: Statement) -> Done:
+        chunks = await step.run(statement.statements, self._limit)
+        catalog = self._catalog(step)
+        unknown = catalog.unknown(type_oids(chunks[0]))
+        if unknown:
+            session = await step.session()
+            answer = await session.extra(TYPE_QUERY, [type_parameter(unknown)])
+            catalog = catalog.learned(unknown, answer)
+        return _done(step_result(chunks, catalog, self._limit))
+
+    def _catalog(self, step: Step) -> Catalog:
+        return self._catalogs.setdefault(step.database, Catalog())
+
+
+def _done(result: StepResult) -> Done:
+    """Column descriptions are kept only where the rows do not tell them."""
+    empty = result.columns and result.value.startswith('{"rows":[],')
+    return Done(result.value, result.columns if empty else None)

@@ -1,0 +1,95 @@
+"""The session that one strand of an instance holds while it runs SQL steps one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg.pq.abc import PGresult
+
+from durasql_runtime.claims import Claim
+from durasql_runtime.journal import Key
+from durasql_runtime.pool import Pool
+from durasql_runtime.record import Record
+from durasql_runtime.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A record that waits to travel with the next step, and the step it is about."""
+
+    record: Record
+    key: Key
+
+
+class Step:
+    """Acquires a session on first use, keeps it between steps, gives it back at the end."""
+
+    def __init__(self, pool: Pool, claim: Claim, *, plain: bool = False) -> None:
+        self._pool = pool
+        self._claim = claim
+        self._plain = plain
+        self._session: Session | None = None
+        self.carried: Carried | None = None
+
+    @property
+    def database(self) -> str:
+        """The database the steps run in, '' for the home database."""
+        return self._claim.database or ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a step's transaction is open and waits for its record."""
+        return self._session is not None and self._session.in_transaction
+
+    def carry(self, record: Record, key: Key) -> None:
+        """Send this record together with the next step."""
+        self.carried = Carried(record, key)
+
+    async def session(self) -> Session:
+        """The strand's session. Raises `LoginRefused`."""
+        if self._session is None:
+            assert self._claim.role is not None
+            self._session = await self._pool.acquire(self._claim.role, self._claim.database)
+            self._session.plain = self._plain
+        return self._session
+
+    async def run(self, statements: Sequence[str], limit: int) -> list[PGresult]:
+        """Run statements in a transaction that stays open, committing what is carried in the same round trip."""
+        session = await self.session()
+        carried, self.carried = self.carried, None
+        return await session.step(
+            statements, self._claim.search_path, carried.record if carried else None, limit
+        )
+
+    async def run_outside(self, statement: str, limit: int) -> list[PGresult]:
+        """Run a statement that refuses transactions."""
+        session = await self.session()
+        return await session.autocommit(statement, self._claim.search_path, limit)
+
+    async def flush(self) -> None:
+        """Commit what is carried, when no SQL step follows that could take it along."""
+        if self.carried is not None:
+            carried, self.carried = self.carried, None
+            await self.commit(carried.record)
+
+    async def commit(self, record: Record) -> None:
+        """Record and commit the open transaction."""
+        session = await self.session()
+        await session.commit(record, self._claim.search_path)
+
+    async def record_failure(self, record: Record) -> bool:
+        """Record on this session after its step failed; False when there is no session to do it on."""
+        if self._session is None:
+            return False
+        await self._session.record_after_failure(record, self._claim.search_path)
+        return True
+
+    async def close(self) -> None:
+        """Give the session back; a transaction that is still open dies with its connection."""
+        session, self._session = self._session, None
+        if session is None:
+            return
+        if session.busy:
+            await session.wire.cancel()
+        await self._pool.release(session, self._claim.database)

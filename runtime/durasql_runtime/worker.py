@@ -1,0 +1,279 @@
+"""Stage 7: the worker. Claims due instances, runs them, takes over those of lost workers, drains on request.
+
+    wake (LISTEN, a due timer, a free place) -> claim a batch -> one `Runner` each -> wait
+
+Liveness is the session lock of the control connection plus a heartbeat; safety is the epoch alone. Whatever
+recoverable happens to the connections, the worker signs on again under a new number and goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import psycopg
+from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, wait_random_exponential
+
+from durasql.errors import DatabaseUnreachable, DurasqlError
+from durasql_runtime.claims import Claim, Control
+from durasql_runtime.listen import Listener
+from durasql_runtime.perform.performers import Performers
+from durasql_runtime.pool import Pool, PoolLimits
+from durasql_runtime.programs import Programs
+from durasql_runtime.runner import Runner, Services
+from durasql_runtime.wire import ConnectionLost
+
+log = logging.getLogger("durasql.worker")
+
+_POLL = 0.5
+"""Seconds after which an idle worker looks without being woken: bounds what a lost notification costs."""
+_HEARTBEAT = 1.0
+"""Seconds between heartbeats, which also look for lost workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """How a worker is to run. `only` limits it to one instance; `patient` makes it wait for a database that is away."""
+
+    dsn: str
+    name: str = ""
+    concurrency: int = 100
+    claim_batch: int = 50
+    pool: PoolLimits = field(default_factory=PoolLimits)
+    role_dsns: Mapping[str, str] = field(default_factory=dict)
+    drain_seconds: float = 5.0
+    only: str | None = None
+    patient: bool = True
+
+    @property
+    def shown_name(self) -> str:
+        """The name that tables, logs and pg_stat_activity show."""
+        return self.name or f"{socket.gethostname()}:{os.getpid()}"
+
+
+class Worker:
+    """One worker process (or task). `run` returns when it is stopped or when `until` says so."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self._config = config
+        self._stopping = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._runs: dict[str, tuple[Runner | None, asyncio.Task[None]]] = {}
+        self._services: Services | None = None
+        self._unheard: set[str] = set()
+        self.started = asyncio.Event()
+
+    def stop(self) -> None:
+        """Drain: claim nothing more, finish the steps in progress, hand over."""
+        self._stopping.set()
+        self._wake.set()
+        if self._services is not None:
+            self._services.draining = True
+
+    async def run(self, until: Callable[[], bool] | None = None) -> None:
+        """Work until stopped. Raises `DurasqlError` for what no waiting can cure, or at once unless `patient`."""
+        while not self._stopping.is_set():
+            control = await self._sign_on()
+            if control is None:
+                return
+            try:
+                await self._serve(control, until)
+                return
+            except (psycopg.OperationalError, psycopg.InterfaceError, ConnectionLost) as error:
+                log.warning("lost the database: %s", str(error).strip())
+            except psycopg.Error as error:
+                if error.sqlstate != "DF002":
+                    raise
+                log.warning("this worker was taken for dead; signing on again")
+            finally:
+                await self._abandon()
+
+    async def _sign_on(self) -> Control | None:
+        """Connect with backoff and jitter; None when stopped meanwhile."""
+        attempts = AsyncRetrying(
+            wait=wait_random_exponential(multiplier=0.1, max=5),
+            retry=retry_if_exception_type(DatabaseUnreachable),
+            stop=lambda _: self._stopping.is_set() or not self._config.patient,
+            before_sleep=before_sleep_log(log, logging.WARNING),
+            reraise=True,
+        )
+        try:
+            async for attempt in attempts:
+                with attempt:
+                    return await Control.sign_on(self._config.dsn, self._config.shown_name)
+        except DatabaseUnreachable:
+            if not self._stopping.is_set():
+                raise
+        return None
+
+    async def _serve(self, control: Control, until: Callable[[], bool] | None) -> None:
+        """One life under one worker number."""
+        services = await self._open(control)
+        programs = Programs(control)
+        async with asyncio.TaskGroup() as background:
+            listener = Listener(self._config.dsn, self._config.shown_name, self._heard)
+            listening = background.create_task(listener.run())
+            beating = background.create_task(self._beat(control))
+            try:
+                self.started.set()
+                await self._claim_loop(control, programs, until)
+                await self._drain()
+            finally:
+                listening.cancel()
+                beating.cancel()
+        await services.pool.close()
+        await services.performers.aclose()
+        await control.sign_off()
+
+    async def _open(self, control: Control) -> Services:
+        config = self._config
+        limit = int(await control.setting("max_result_bytes") or 0)
+        iterations = int(await control.setting("loop_max_iterations") or 0)
+        pool = Pool(config.dsn, config.role_dsns, config.pool, config.shown_name)
+        http = await open_http(control)
+        services = Services(control, pool, Performers(http, limit), iterations, self._stopping.is_set())
+        self._services = services
+        return services
+
+    async def _claim_loop(
+        self, control: Control, programs: Programs, until: Callable[[], bool] | None
+    ) -> None:
+        while not self._stopping.is_set() and not (until and until()):
+            self._wake.clear()
+            free = self._config.concurrency - len(self._runs)
+            claims: list[Claim] = []
+            if free > 0:
+                limit = min(free, self._config.claim_batch)
+                claims = await control.claim(limit, self._config.only)
+                for claim in claims:
+                    self._launch(control, programs, claim)
+                if len(claims) == limit:
+                    await asyncio.sleep(0)
+                    continue
+            await self._hear_late_signals(control)
+            await self._rest(control)
+
+    async def _rest(self, control: Control) -> None:
+        """Wait for a notification, a free place, or the next deadline."""
+        due = await control.next_due() if len(self._runs) < self._config.concurrency else None
+        timeout = _POLL if due is None else max(0.001, min(due, _POLL))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._wake.wait()
+
+    # -- runs -------------------------------------------------------------------------------------------------
+
+    def _launch(self, control: Control, programs: Programs, claim: Claim) -> None:
+        task = asyncio.create_task(self._run_one(control, programs, claim))
+        self._runs[claim.id] = (None, task)
+        task.add_done_callback(lambda done: self._ended(claim, done))
+
+    async def _run_one(self, control: Control, programs: Programs, claim: Claim) -> None:
+        assert self._services is not None
+        refusal = await self._refusal(control, claim)
+        if refusal is None:
+            try:
+                program = await programs.of(claim)
+            except DurasqlError as error:
+                refusal = f"the program cannot be run: {error.message}"
+        if refusal is not None:
+            await control.refuse(claim, refusal)
+            return
+        runner = Runner(claim, program, self._services)
+        self._runs[claim.id] = (runner, self._runs[claim.id][1])
+        try:
+            await runner.run()
+        except (psycopg.OperationalError, ConnectionLost):
+            raise
+        except Exception as error:
+            log.exception("run %s hit a bug", claim.id, extra={"instance": claim.id})
+            await control.refuse(claim, f"internal error: {error!r}")
+
+    async def _refusal(self, control: Control, claim: Claim) -> str | None:
+        """Why an instance may not run at all."""
+        if claim.role is None:
+            return f"Instance {claim.id}: submitted_by role no longer exists in pg_roles"
+        if claim.superuser and (await control.setting("enable_superuser_instances")) not in ("on", "true"):
+            return (
+                f'pg_durable blocked instance {claim.id}: submitted_by role "{claim.role}" is a superuser, '
+                "but pg_durable.enable_superuser_instances is off"
+            )
+        return None
+
+    def _ended(self, claim: Claim, task: asyncio.Task[None]) -> None:
+        self._runs.pop(claim.id, None)
+        self._wake.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("run %s was interrupted: %s", claim.id, error, extra={"instance": claim.id})
+            if self._services is not None:
+                asyncio.ensure_future(self._give_back(self._services.control, claim))
+
+    async def _give_back(self, control: Control, claim: Claim) -> None:
+        with suppress(psycopg.Error):
+            await control.release([claim.id])
+
+    async def _drain(self) -> None:
+        """Let the steps in progress end, for a while; whatever is still running then is handed over as it is."""
+        tasks = [task for _, task in self._runs.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._config.drain_seconds)
+        await self._cancel_runs()
+
+    async def _cancel_runs(self) -> None:
+        tasks = [task for _, task in self._runs.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _abandon(self) -> None:
+        """The worker number is gone: nothing in memory may go on under the next one."""
+        await self._cancel_runs()
+        self._runs.clear()
+        if self._services is not None:
+            with suppress(psycopg.Error):
+                await self._services.pool.close()
+                await self._services.control.connection.close()
+        self._services = None
+
+    # -- notifications and heartbeat ----------------------------------------------------------------------------
+
+    def _heard(self, payload: str) -> None:
+        """A notification: 'w' work, 's:<id>' a signal, 'c:<id>' a cancellation."""
+        kind, _, instance_id = payload.partition(":")
+        runner, task = self._runs.get(instance_id, (None, None))
+        if kind == "s" and runner is not None:
+            asyncio.ensure_future(self._fetch_letters(runner))
+        elif kind == "s" and instance_id:
+            self._unheard.add(instance_id)
+        elif kind == "c" and task is not None:
+            task.cancel()
+        self._wake.set()
+
+    async def _fetch_letters(self, runner: Runner) -> None:
+        if self._services is not None:
+            with suppress(psycopg.Error):
+                runner.deliver(await self._services.control.inbox(runner.claim.id))
+
+    async def _hear_late_signals(self, control: Control) -> None:
+        """A signal may have committed just after its instance was parked without it."""
+        if self._unheard:
+            ids, self._unheard = list(self._unheard), set()
+            if await control.wake(ids):
+                self._wake.set()
+
+    async def _beat(self, control: Control) -> None:
+        rounds = 0
+        while True:
+            await control.heartbeat(idle=len(self._runs) < 4, running=len(self._runs))
+            if await control.reap():
+                self._wake.set()
+            rounds += 1
+            if rounds % 20 == 0 and self._services is not None:
+                await control.wake(None)
+                await self._services.pool.close_idle()
+            await asyncio.sleep(_HEARTBEAT)
