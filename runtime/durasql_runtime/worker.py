@@ -15,6 +15,7 @@ import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import psycopg
 from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, wait_random_exponential
@@ -22,6 +23,8 @@ from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, w
 from durasql.errors import DatabaseUnreachable, DurasqlError
 from durasql_runtime.claims import Claim, Control
 from durasql_runtime.listen import Listener
+from durasql_runtime.perform.http import HttpPerformer
+from durasql_runtime.perform.http.sources import DatabasePolicy, DatabaseSecrets
 from durasql_runtime.perform.performers import Performers
 from durasql_runtime.pool import Pool, PoolLimits
 from durasql_runtime.programs import Programs
@@ -66,6 +69,8 @@ class Worker:
         self._runs: dict[str, tuple[Runner | None, asyncio.Task[None]]] = {}
         self._services: Services | None = None
         self._unheard: set[str] = set()
+        self._declared_idle = False
+        self._saturated = False
         self.started = asyncio.Event()
 
     def stop(self) -> None:
@@ -135,7 +140,7 @@ class Worker:
         limit = int(await control.setting("max_result_bytes") or 0)
         iterations = int(await control.setting("loop_max_iterations") or 0)
         pool = Pool(config.dsn, config.role_dsns, config.pool, config.shown_name)
-        http = await open_http(control)
+        http = _http(control)
         services = Services(control, pool, Performers(http, limit), iterations, self._stopping.is_set())
         self._services = services
         return services
@@ -146,21 +151,29 @@ class Worker:
         while not self._stopping.is_set() and not (until and until()):
             self._wake.clear()
             free = self._config.concurrency - len(self._runs)
-            claims: list[Claim] = []
-            if free > 0:
-                limit = min(free, self._config.claim_batch)
-                claims = await control.claim(limit, self._config.only)
-                for claim in claims:
-                    self._launch(control, programs, claim)
-                if len(claims) == limit:
-                    await asyncio.sleep(0)
-                    continue
-            await self._hear_late_signals(control)
-            await self._rest(control)
+            limit = min(free, self._config.claim_batch)
+            claims = await control.claim(limit, self._config.only) if limit > 0 else []
+            for claim in claims:
+                self._launch(control, programs, claim)
+            self._saturated = limit <= 0 or len(claims) == limit
+            if limit > 0 and self._saturated:
+                await self._declare(control, idle=False)
+                await asyncio.sleep(0)
+            elif limit <= 0 or await self._declare(control, idle=True):
+                await self._hear_late_signals(control)
+                await self._rest(control)
+
+    async def _declare(self, control: Control, *, idle: bool) -> bool:
+        """Tell starters whether to notify; True when that was known already, so nothing was missed meanwhile."""
+        known = self._declared_idle is idle
+        if not known:
+            await control.heartbeat(idle=idle, running=len(self._runs))
+            self._declared_idle = idle
+        return known
 
     async def _rest(self, control: Control) -> None:
         """Wait for a notification, a free place, or the next deadline."""
-        due = await control.next_due() if len(self._runs) < self._config.concurrency else None
+        due = None if self._saturated else await control.next_due()
         timeout = _POLL if due is None else max(0.001, min(due, _POLL))
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
@@ -207,7 +220,9 @@ class Worker:
 
     def _ended(self, claim: Claim, task: asyncio.Task[None]) -> None:
         self._runs.pop(claim.id, None)
-        self._wake.set()
+        free = self._config.concurrency - len(self._runs)
+        if not self._runs or (self._saturated and free >= self._config.claim_batch // 2):
+            self._wake.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("run %s was interrupted: %s", claim.id, error, extra={"instance": claim.id})
             if self._services is not None:
@@ -269,7 +284,7 @@ class Worker:
     async def _beat(self, control: Control) -> None:
         rounds = 0
         while True:
-            await control.heartbeat(idle=len(self._runs) < 4, running=len(self._runs))
+            await control.heartbeat(idle=self._declared_idle, running=len(self._runs))
             if await control.reap():
                 self._wake.set()
             rounds += 1
@@ -277,3 +292,10 @@ class Worker:
                 await control.wake(None)
                 await self._services.pool.close_idle()
             await asyncio.sleep(_HEARTBEAT)
+
+
+def _http(control: Control) -> HttpPerformer:
+    async def connection() -> psycopg.AsyncConnection[Any]:
+        return control.connection
+
+    return HttpPerformer(DatabasePolicy(connection), DatabaseSecrets(connection))

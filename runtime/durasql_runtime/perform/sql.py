@@ -9,7 +9,6 @@ from typing import Final
 
 from psycopg.pq.abc import PGresult
 
-from durasql.statement import Statement, classify
 from durasql_runtime.catalog import TYPE_QUERY, Catalog, type_parameter
 from durasql_runtime.journal import Key
 from durasql_runtime.outcome import Done, Failed, Outcome
@@ -17,11 +16,12 @@ from durasql_runtime.perform.step import Step
 from durasql_runtime.pool import LoginRefused
 from durasql_runtime.results import ResultTooLarge, StepResult, step_result, type_oids
 from durasql_runtime.session import StepRefused
+from durasql_runtime.statement import StatementKind as Statement
+from durasql_runtime.statement import classify, runs_outside
 from durasql_runtime.substitute import Scope, SubstituteError, substitute_sql
 
-_INVALID_TRANSACTION_TERMINATION: Final = "2D000"
-_ACTIVE_SQL_TRANSACTION: Final = "25001"
-_NO_TRANSACTION: Final = frozenset({_INVALID_TRANSACTION_TERMINATION, _ACTIVE_SQL_TRANSACTION})
+_NOTHING: Final = Done('{"rows":[],"row_count":0}')
+"""What an empty text comes to."""
 
 
 class SqlPerformer:
@@ -58,7 +58,7 @@ class SqlPerformer:
             try:
                 return await self._inside(step, statement)
             except StepRefused as error:
-                if error.error.sqlstate not in _NO_TRANSACTION or not statement.may_commit_itself:
+                if error.statement is None or not runs_outside(statement, error.error.sqlstate):
                     raise
         await step.flush()
         await attempt(key)
@@ -69,6 +69,8 @@ class SqlPerformer:
 
     async def _inside(self, step: Step, statement: Statement) -> Done:
         chunks = await step.run(statement.statements, self._limit)
+        if not chunks:
+            return _NOTHING
         catalog = self._catalog(step)
         unknown = catalog.unknown(type_oids(chunks[0]))
         if unknown:
