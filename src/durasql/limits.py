@@ -18,6 +18,12 @@ MAX_NODES: Final = 10_000
 MAX_SOURCE_BYTES: Final = 4 * 1024 * 1024
 """Size of one workflow text. A parser should never be fed a database dump by mistake."""
 
+MAX_TOKENS: Final = 250_000
+"""Words and operators of one text. Bounds the time a parser spends on a text that is no workflow."""
+
+MAX_ARGUMENTS: Final = 100
+"""Arguments of one function call; PostgreSQL allows no more."""
+
 MAX_ROW_SET: Final = 10_000
 """Rows that `$name.*` may paste into a statement."""
 

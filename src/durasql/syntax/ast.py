@@ -17,8 +17,9 @@ from typing import TypeAlias
 from durasql.source import Span
 from durasql.syntax.textmap import TextMap
 
-Json: TypeAlias = "None | bool | int | Decimal | str | list[Json] | dict[str, Json]"
-"""A jsonb value; numbers that are no integers are `Decimal`, because PostgreSQL keeps their digits (`1.10`)."""
+Json: TypeAlias = "bool | int | Decimal | str | list[Json] | dict[str, Json] | None"
+"""A jsonb value; numbers that are no integers are `Decimal`, because PostgreSQL keeps their digits
+(`1.10`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +27,6 @@ class _Node:
     name: str | None = None
     span: Span | None = field(default=None, compare=False)
     name_span: Span | None = field(default=None, compare=False)
-    infix: bool = field(default=False, compare=False)
-    """Written with an operator rather than a function."""
-    grouped: bool = field(default=False, compare=False)
-    """Written inside parentheses of its own."""
     texts: tuple[tuple[str, TextMap], ...] = field(default=(), compare=False, repr=False)
     """Where the text arguments stand in the source, by the name of the parameter."""
 
@@ -66,8 +63,8 @@ class Then(_Node):
 class If(_Node):
     """`condition ?> then !> otherwise`, `df.if(condition, then, otherwise)`
 
-    Here and in `IfRows`, `Join` and `Loop`, `config` is the `query` of an envelope written by hand where no builder
-    writes one. It means nothing and is kept so that the hash is the same in both fronts.
+    Here and in `IfRows`, `Join` and `Loop`, `config` is the `query` of an envelope written by hand where no
+    builder writes one. It means nothing and is kept so that the hash is the same in both fronts.
     """
 
     condition: Node
@@ -188,8 +185,8 @@ class Signal(_Node):
 class Opaque(_Node):
     """A leaf written by hand whose `query` no builder would have made.
 
-    `df.start` accepts such an envelope; the step may fail when it runs, with the reason. Keeping the text as it
-    is keeps the program's hash the same in both fronts.
+    `df.start` accepts such an envelope; the step may fail when it runs, with the reason. Keeping the text as
+    it is keeps the program's hash the same in both fronts.
     """
 
     node_type: str
@@ -197,8 +194,20 @@ class Opaque(_Node):
 
 
 Node: TypeAlias = (
-    Sql | Then | If | IfRows | Join | Race | Loop | Break | Sleep | WaitSchedule | Http | HttpMultipart
-    | Signal | Opaque
+    Sql
+    | Then
+    | If
+    | IfRows
+    | Join
+    | Race
+    | Loop
+    | Break
+    | Sleep
+    | WaitSchedule
+    | Http
+    | HttpMultipart
+    | Signal
+    | Opaque
 )
 
 

@@ -1,7 +1,7 @@
 """Which schedules `df.wait_for_schedule` accepts: standard cron, one table.
 
-In: a cron text. Out: nothing, or what is wrong with it. The SQL builder implements the same table, and grammar/README.md
-puts it into words; finding the next tick is the runtime's business.
+In: a cron text. Out: nothing, or what is wrong with it. The SQL builder implements the same table, and
+grammar/README.md puts it into words; finding the next tick is the runtime's business.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ SHORTHANDS: Final = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-_MONTHS: Final = "jan feb mar apr may jun jul aug sep oct nov dec".split()
-_DAYS: Final = "sun mon tue wed thu fri sat".split()
+_MONTHS: Final = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_DAYS: Final = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,9 @@ FIELDS: Final = (
     Field("month", 1, 12, {name: at for at, name in enumerate(_MONTHS, 1)}),
     Field("day of week", 0, 7, {name: at for at, name in enumerate(_DAYS)}),
 )
-_PART: Final = re.compile(r"(?:(\*)|([0-9]{1,2}|[a-z]{3})(?:-([0-9]{1,2}|[a-z]{3}))?)(?:/([0-9]{1,2}))?", re.ASCII)
+_PART: Final = re.compile(
+    r"(?:(\*)|([0-9]{1,2}|[a-z]{3})(?:-([0-9]{1,2}|[a-z]{3}))?)(?:/([0-9]{1,2}))?", re.ASCII
+)
 _NEVER: Final = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
 """The last day of the months that have fewer than 31."""
 

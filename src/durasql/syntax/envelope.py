@@ -2,8 +2,8 @@
 
 In: an AST node, or an envelope text. Out: the other one. `encode` writes the canonical text whose SHA-256 is
 the program's identity, byte for byte what PostgreSQL stores; `decode` is total on what `df.start` accepts.
-Nothing here recurses, so neither depth nor hostile nesting can hurt. The worker compiles stored graphs through this
-module, so it must not load the parser.
+Nothing here recurses, so neither depth nor hostile nesting can hurt. The worker compiles stored graphs
+through this module, so it must not load the parser.
 """
 
 from __future__ import annotations
@@ -18,21 +18,45 @@ from durasql.syntax import ast, jsontext, leaves
 from durasql.syntax.rules import IDENTIFIER
 
 NODE_TYPES: Final = (
-    "SQL", "THEN", "IF", "JOIN", "LOOP", "BREAK", "RACE", "SLEEP", "WAIT_SCHEDULE", "HTTP", "HTTP_MULTIPART", "SIGNAL",
-)  # fmt: skip
+    "SQL",
+    "THEN",
+    "IF",
+    "JOIN",
+    "LOOP",
+    "BREAK",
+    "RACE",
+    "SLEEP",
+    "WAIT_SCHEDULE",
+    "HTTP",
+    "HTTP_MULTIPART",
+    "SIGNAL",
+)
 _TYPE_OF: Final[dict[type[Any], str]] = {
-    ast.Sql: "SQL", ast.Then: "THEN", ast.If: "IF", ast.IfRows: "IF", ast.Join: "JOIN", ast.Loop: "LOOP", ast.Race: "RACE",
-    ast.Break: "BREAK", ast.Sleep: "SLEEP", ast.WaitSchedule: "WAIT_SCHEDULE", ast.Http: "HTTP",
-    ast.HttpMultipart: "HTTP_MULTIPART", ast.Signal: "SIGNAL",
-}  # fmt: skip
+    ast.Sql: "SQL",
+    ast.Then: "THEN",
+    ast.If: "IF",
+    ast.IfRows: "IF",
+    ast.Join: "JOIN",
+    ast.Loop: "LOOP",
+    ast.Race: "RACE",
+    ast.Break: "BREAK",
+    ast.Sleep: "SLEEP",
+    ast.WaitSchedule: "WAIT_SCHEDULE",
+    ast.Http: "HTTP",
+    ast.HttpMultipart: "HTTP_MULTIPART",
+    ast.Signal: "SIGNAL",
+}
 _COMPOSITES: Final = ("THEN", "IF", "JOIN", "LOOP", "RACE")
 
 
 class EnvelopeError(ValueError):
     """An envelope that `df.start` would refuse; `path` is `root`, `root.left`, …
 
-    `malformed` is False for a text that is no envelope at all and would be taken for SQL.
+    `malformed` is False for a text that is no envelope at all and would be taken for SQL; `unknown_root` is
+    True for one that only df.start refuses, because builders take it for SQL as well.
     """
+
+    unknown_root = False
 
     def __init__(self, message: str, path: str = "root", *, malformed: bool = True) -> None:
         super().__init__(f"{path}: {message}")
@@ -110,7 +134,11 @@ def _pieces(node: ast.Node) -> Iterator[ast.Node | str]:
 def _child_keys(node: ast.Node) -> tuple[str, ...]:
     if isinstance(node, ast.Loop):
         return ("left_node", "condition_node")
-    return ("left_node", "right_node", "condition_node") if isinstance(node, ast.If) else ("left_node", "right_node")
+    return (
+        ("left_node", "right_node", "condition_node")
+        if isinstance(node, ast.If)
+        else ("left_node", "right_node")
+    )
 
 
 class _Members(dict[str, ast.Json]):
@@ -155,7 +183,9 @@ class _Decoder:
             visits.append((members, path))
             if len(visits) > MAX_NODES:
                 raise EnvelopeError(f"Workflow exceeds maximum node count of {MAX_NODES}.", path)
-            stack.extend((child, below, depth + 1) for child, below in reversed(list(_children(members, path))))
+            stack.extend(
+                (child, below, depth + 1) for child, below in reversed(list(_children(members, path)))
+            )
         return self._build(visits)
 
     def _visit(self, found: ast.Json, path: str, depth: int) -> _Members:
@@ -166,8 +196,7 @@ class _Decoder:
         if found.repeated in (*_FIELDS, "node_type"):
             raise EnvelopeError(f"duplicate field `{found.repeated}`", path)
         if found["node_type"] not in NODE_TYPES:
-            valid = ", ".join(NODE_TYPES)
-            raise EnvelopeError(f"Unknown node_type '{found['node_type']}'. Valid types: {valid}", path)
+            raise _unknown_type(found["node_type"], path)
         _check_fields(found, path)
         return found
 
@@ -200,9 +229,9 @@ _FIELDS: Final = {
 
 
 def _check_fields(members: _Members, path: str) -> None:
-    for key, (kind, message) in _FIELDS.items():
+    for key, (expected, message) in _FIELDS.items():
         value = members.get(key)
-        if value is not None and not isinstance(value, kind):
+        if value is not None and not isinstance(value, expected):
             raise EnvelopeError(message, path)
     extras = members.get("extra_nodes") or []
     if isinstance(extras, list) and not all(isinstance(extra, dict) for extra in extras):
@@ -245,7 +274,9 @@ def _node(members: _Members, below: list[ast.Node], path: str) -> ast.Node:
     if query is None:
         _refuse(kind, "needs a condition_node or a configuration", path)
     node = ast.IfRows(_rows_of(config), *below, name=name)
-    return node if query_text(node) == query else ast.IfRows(_rows_of(config), *below, name=name, config=query)
+    return (
+        node if query_text(node) == query else ast.IfRows(_rows_of(config), *below, name=name, config=query)
+    )
 
 
 def _rows_of(config: ast.Json) -> str:
@@ -273,6 +304,12 @@ def _config(kind: str, query: str | None, path: str, *, needed: bool) -> ast.Jso
             message = f"{old} in {kind} must be a first-class Durofut field, not embedded in query"
             raise EnvelopeError(message, path)
     return config
+
+
+def _unknown_type(kind: ast.Json, path: str) -> EnvelopeError:
+    error = EnvelopeError(f"Unknown node_type '{kind}'. Valid types: {', '.join(NODE_TYPES)}", path)
+    error.unknown_root = path == "root"
+    return error
 
 
 def _refuse(kind: str, what: str, path: str) -> NoReturn:

@@ -1,9 +1,9 @@
 """JSON the way PostgreSQL reads and writes it, without recursion.
 
-In: JSON text, or values of `ast.Json`. Out: the other one. The reader is as strict as PostgreSQL's (no NaN, no raw
-control characters, no `\\u0000`) and keeps the digits of numbers; `compact` writes what jsonb holds, without
-whitespace, and `spaced` what `jsonb::text` prints. Python's own `json` is not used for reading because it
-recurses, accepts NaN and forgets digits.
+In: JSON text, or values of `ast.Json`. Out: the other one. The reader is as strict as PostgreSQL's (no NaN,
+no raw control characters, no `\\u0000`) and keeps the digits of numbers; `compact` writes what jsonb holds,
+without whitespace, and `spaced` what `jsonb::text` prints. Python's own `json` is not used for reading
+because it recurses, accepts NaN and forgets digits.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
-from json.decoder import scanstring
 from typing import Final
 
 from durasql.syntax.ast import Json
@@ -22,6 +21,8 @@ _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _WORDS: Final[dict[str, Json]] = {"null": None, "true": True, "false": False}
 _MAX_EXPONENT: Final = 16_383
 """Digits PostgreSQL's numeric keeps after the point."""
+
+_scan_string: Final[Callable[[str, int, bool], tuple[str, int]]] = json.decoder.scanstring  # type: ignore[attr-defined]
 
 Pairs = Callable[[list[tuple[str, Json]]], Json]
 
@@ -118,7 +119,8 @@ class _Reader:
     def _string(self) -> str:
         start = self.at
         try:
-            value, self.at = scanstring(self.text, start + 1, True)
+            value: str
+            value, self.at = _scan_string(self.text, start + 1, True)
         except json.JSONDecodeError as error:
             raise JsonError("the string is not closed or has a wrong character", error.pos) from None
         if "\\u" in self.text[start : self.at] and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):

@@ -1,7 +1,7 @@
 """The configurations of leaf nodes: the strings that the SQL builders put into `query`.
 
-In: a leaf of the AST, or a node type and its `query`. Out: the other one. A `query` that no builder would have
-written becomes `Opaque` and keeps its text, so that the hash stays what it is.
+In: a leaf of the AST, or a node type and its `query`. Out: the other one. A `query` that no builder would
+have written becomes `Opaque` and keeps its text, so that the hash stays what it is.
 """
 
 from __future__ import annotations
@@ -99,7 +99,13 @@ _SHAPES: Final[dict[str, tuple[Callable[..., Any], dict[str, tuple[type, ...]]]]
     "SIGNAL": (ast.Signal, {"signal_name": _Text, "timeout_seconds": (int, type(None))}),
     "HTTP": (
         ast.Http,
-        {"url": _Text, "method": _Text, "body": _OptionalText, "headers": (object,), "timeout_seconds": (int,)},
+        {
+            "url": _Text,
+            "method": _Text,
+            "body": _OptionalText,
+            "headers": (object,),
+            "timeout_seconds": (int,),
+        },
     ),
     "HTTP_MULTIPART": (
         ast.HttpMultipart,
@@ -117,7 +123,10 @@ def _configured(node_type: str, query: str, name: str | None) -> Any:
         return None
     if not isinstance(found, dict) or not found.keys() <= shape.keys():
         return None
-    if any(not isinstance(found.get(key), kinds) or isinstance(found.get(key), bool) for key, kinds in shape.items()):
+    if any(
+        not isinstance(found.get(key), kinds) or isinstance(found.get(key), bool)
+        for key, kinds in shape.items()
+    ):
         return None
     renamed = {"value" if key == "break_value" else key: value for key, value in found.items()}
     return make(**renamed, name=name)

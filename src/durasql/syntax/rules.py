@@ -1,8 +1,8 @@
 """What the builder functions refuse, word for word as in PostgreSQL.
 
-In: the arguments of one builder. Out: the `Refusal`s, each with the code of its diagnostic, the parameter it is about and a hint. Both
-`evaluate` (texts) and `envelope` (hand-written leaves) ask here, so a node of the AST is always one that
-the SQL builders would have made.
+In: the arguments of one builder. Out: the `Refusal`s, each with the code of its diagnostic, the parameter it
+is about and a hint. Both `evaluate` (texts) and `envelope` (hand-written leaves) ask here, so a node of the
+AST is always one that the SQL builders would have made.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def _schedule(node: ast.WaitSchedule) -> Iterator[Refusal]:
         hint = "five fields: minute hour day-of-month month day-of-week, as in '0 6 * * mon-fri', or @daily"
         yield Refusal("E203", "cron_expr", f"Invalid cron expression '{node.cron_expr}': {wrong}", hint)
     if node.timezone is not None and not _is_timezone(node.timezone):
-        yield Refusal("E204", "timezone", f"Unknown time zone '{node.timezone}'", "use a name such as 'Europe/Berlin'")
+        yield Refusal(
+            "E204", "timezone", f"Unknown time zone '{node.timezone}'", "use a name such as 'Europe/Berlin'"
+        )
 
 
 def _is_timezone(name: str) -> bool:

@@ -1,7 +1,8 @@
 """Where the characters of a decoded literal stand in the source.
 
 In: what `strings` noted while it decoded a literal. Out: a `TextMap` that turns an offset inside the decoded
-text (say, of a SQL syntax error) into a place in the file, across doubled quotes, escapes and continuation lines.
+text (say, of a SQL syntax error) into a place in the file, across doubled quotes, escapes and continuation
+lines.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from durasql.source import Span
 
 @dataclass(frozen=True, slots=True)
 class TextMap:
-    """A piecewise shift: decoded offset `starts[k]` stands at source offset `targets[k]`, and so on until the next.
+    """A piecewise shift: decoded offset `starts[k]` stands at source offset `targets[k]`, and so on until
+    the next.
 
     `span` is the whole literal with its quotes; `length` counts the decoded characters.
     """
@@ -51,7 +53,9 @@ class TextMap:
             for at in (target, *inside):
                 starts.append(start + at - target)
                 targets.append(outer.place(at))
-        return TextMap(outer.span_of(self.span.start, self.span.end), tuple(starts), tuple(targets), self.length)
+        return TextMap(
+            outer.span_of(self.span.start, self.span.end), tuple(starts), tuple(targets), self.length
+        )
 
     def followed_by(self, other: TextMap) -> TextMap:
         """The map of two literals joined by `||`."""

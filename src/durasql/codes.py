@@ -1,0 +1,220 @@
+"""The registry of diagnostics: every code with its meaning, once. docs/errors.md is generated from it.
+
+In: nothing. Out: `CODES` and `diagnose`, the only way to make a `Diagnostic`. A code is never given a second
+meaning. E1xx syntax, E2xx what builders and `check` refuse, E3xx limits, W2xx warnings, I2xx notes. Warnings
+and notes can be silenced in the file: `-- durasql: allow W208`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from durasql.errors import Diagnostic, Severity
+from durasql.source import Source, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One kind of finding: what it means and a text that has it."""
+
+    code: str
+    title: str
+    explanation: str
+    example: str
+
+    @property
+    def severity(self) -> Severity:
+        """Errors stop a compilation, warnings and notes do not."""
+        return {"E": Severity.ERROR, "W": Severity.WARNING}.get(self.code[0], Severity.INFO)
+
+
+_ALL: Final = (
+    Code(
+        "E101",
+        "unterminated string",
+        "A string or a quoted name is opened and never closed.",
+        "'SELECT 1 ~> 'SELECT 2'",
+    ),
+    Code(
+        "E102",
+        "unterminated comment",
+        "A /* comment is never closed. Comments nest.",
+        "'SELECT 1' /* one /* two */",
+    ),
+    Code(
+        "E103", "unterminated dollar quote", "A $tag$ string is never closed by the same tag.", "$q$SELECT 1$"
+    ),
+    Code(
+        "E104",
+        "unknown operator",
+        "A run of operator characters is one operator, as in PostgreSQL; this one does not exist.",
+        "'SELECT 1' && 'SELECT 2'",
+    ),
+    Code(
+        "E105",
+        "unexpected character",
+        "The character has no place outside a string.",
+        "'SELECT 1' ~> # 'SELECT 2'",
+    ),
+    Code(
+        "E106", "typographic quote", "Only the plain quotes ' and \" delimit strings and names.", "‘SELECT 1’"
+    ),
+    Code(
+        "E107",
+        "psql command or variable",
+        "psql would handle it before the server sees the text.",
+        "'SELECT 1' ~> :step",
+    ),
+    Code(
+        "E108",
+        "malformed number",
+        "Numbers are decimal digits with an optional point and exponent.",
+        "df.sleep(10s)",
+    ),
+    Code("E109", "malformed string", "An escape or prefix of a string literal is not valid.", r"E'\u12'"),
+    Code("E110", "unexpected word", "The text does not follow the grammar here.", "df.sleep(1 2)"),
+    Code(
+        "E111",
+        "missing operator",
+        "Two steps stand side by side without an operator between them.",
+        "'SELECT 1' df.sleep(1)",
+    ),
+    Code("E112", "missing operand", "An operator has nothing to work on.", "'SELECT 1' ~>"),
+    Code(
+        "E113",
+        "unbalanced parenthesis",
+        "A parenthesis is opened and not closed, or the reverse.",
+        "('SELECT 1' ~> 'SELECT 2'",
+    ),
+    Code(
+        "E114",
+        "misplaced arrow",
+        "`=>` gives a named argument; results are named with `|=>`.",
+        "'SELECT 1' => 'a'",
+    ),
+    Code("E115", "unknown function", "There is no builder of that name.", "df.slep(5)"),
+    Code(
+        "E116",
+        "wrong arguments",
+        "The function has no such argument, or one is missing or given twice.",
+        "df.sleep()",
+    ),
+    Code(
+        "E117",
+        "wrong type",
+        "The argument or operand has a type that PostgreSQL would not accept.",
+        "df.sleep('soon')",
+    ),
+    Code(
+        "E118",
+        "NULL argument",
+        "A strict function with a NULL argument yields NULL, so there would be no workflow.",
+        "df.sleep(NULL)",
+    ),
+    Code("E119", "unfinished ?>", "`condition ?> then` needs `!> else`.", "'SELECT true' ?> 'SELECT 1'"),
+    Code(
+        "E120",
+        "!> without ?>",
+        "The left side of `!>` must be `condition ?> then`.",
+        "'SELECT 1' !> 'SELECT 2'",
+    ),
+    Code(
+        "E121",
+        "concatenation of a step",
+        "`||` binds like `~>`, to all that stands on its left, so it would glue text to a step.",
+        "'SELECT 1' ~> 'SELECT ' || '2'",
+    ),
+    Code(
+        "E122",
+        "not a workflow",
+        "A text is one expression, or SELECT df.setvar(…) and SELECT df.start(…).",
+        "UPDATE t SET x = 1",
+    ),
+    Code(
+        "E123",
+        "malformed envelope",
+        "A JSON text with a node_type is not a valid workflow step.",
+        """'{"node_type":"THEN"}'""",
+    ),
+    Code("E124", "not a text", "The text holds a NUL character or is not valid Unicode.", r"'SELECT 1\0'"),
+    Code("E125", "nothing to run", "The text holds no workflow.", "-- nothing"),
+    Code(
+        "E126",
+        "invalid JSON",
+        "The argument is not valid JSON, or not what jsonb accepts.",
+        "df.http('https://a.b', headers => '{a:1}')",
+    ),
+    Code(
+        "E201", "invalid result name", "Names are ASCII letters, digits and _.", "'SELECT 1' |=> 'first row'"
+    ),
+    Code("E202", "negative sleep", "A sleep takes zero seconds or more.", "df.sleep(-5)"),
+    Code(
+        "E203",
+        "invalid schedule",
+        "The text is no standard cron expression of five fields.",
+        "df.wait_for_schedule('61 * * * *')",
+    ),
+    Code(
+        "E204",
+        "unknown time zone",
+        "The zone is not in the IANA database.",
+        "df.wait_for_schedule('@daily', timezone => 'Mars/Base')",
+    ),
+    Code(
+        "E205",
+        "invalid HTTP method",
+        "The method is not one that the step can use.",
+        "df.http('https://example.com', 'FETCH')",
+    ),
+    Code("E206", "invalid URL", "Only http and https URLs can be called.", "df.http('ftp://example.com')"),
+    Code(
+        "E207", "timeout must be positive", "A timeout is one second or more.", "df.wait_for_signal('go', 0)"
+    ),
+    Code(
+        "E208",
+        "invalid header",
+        "Headers are an object of names and string values.",
+        """df.http('https://a.b', headers => '{"X": 1}')""",
+    ),
+    Code(
+        "E209",
+        "invalid parts",
+        "parts is a JSON array with at least one part.",
+        "df.http_multipart('https://example.com')",
+    ),
+    Code("E210", "empty signal name", "A signal needs a name.", "df.wait_for_signal('')"),
+    Code(
+        "E211",
+        "break outside a loop",
+        "df.break ends the loop around it; there is none.",
+        "'SELECT 1' ~> df.break()",
+    ),
+    Code(
+        "E212",
+        "name on a break",
+        "A break never yields a value to the step after it.",
+        "@> (df.break('x') |=> 'done')",
+    ),
+    Code("E213", "SQL syntax error", "PostgreSQL's own parser refuses the statement.", "'SELEC 1'"),
+    Code(
+        "E214",
+        "invalid start option",
+        "An option of df.start has a value that it refuses.",
+        "SELECT df.start('SELECT 1', transaction_mode => 'later');",
+    ),
+    Code("W290", "unknown code", "A `-- durasql: allow` comment names no warning.", "-- durasql: allow W999"),
+    Code("E301", "nested too deep", "A workflow has at most 256 levels.", "'1' ~> '2' ~> … 257 times"),
+    Code("E302", "too many nodes", "A workflow has at most 10,000 nodes.", "'1' & '2' & … 10,001 nodes"),
+    Code("E303", "text too large", "A workflow text has at most 4 MB.", "'SELECT … 5 MB …'"),
+    Code("E304", "too many words", "A text has at most 250,000 words and operators.", "((((…"),
+)
+
+CODES: Final = {entry.code: entry for entry in _ALL}
+
+
+def diagnose(
+    code: str, message: str, source: Source, span: Span | None, hint: str | None = None
+) -> Diagnostic:
+    """A diagnostic with the severity of its code."""
+    return Diagnostic(code, CODES[code].severity, message, source, span, hint)
