@@ -1,0 +1,152 @@
+-- 0012 retention: removes finished instances that are too old or too many, and programs nobody uses any more.
+--
+-- Age and rank go by coalesce(completed_at, created_at), columns that no role can write. Instances that are not over are
+-- never touched. One call is one small batch in one transaction; callers repeat it until it returns less than they
+-- asked for. Limits are settings; `retention_days:<label>` and `retention_count:<label>` override them for one label.
+
+CREATE INDEX instances_expiry_idx ON df.instances ((coalesce(completed_at, created_at)), id)
+    WHERE status IN ('completed', 'failed', 'cancelled');
+
+-- Serves the foreign key's check when a program is removed.
+CREATE INDEX instances_program_idx ON df.instances (program, submitted_by);
+
+CREATE FUNCTION df._label_settings(p_name text) RETURNS TABLE (label text, value bigint)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT substr(s.name, length(p_name) + 2), s.value::bigint
+    FROM df.settings s WHERE starts_with(s.name, p_name || ':')
+$$;
+COMMENT ON FUNCTION df._label_settings(text) IS 'The labels for which a setting is overridden.';
+REVOKE ALL ON FUNCTION df._label_settings(text) FROM PUBLIC;
+
+-- The time before which finished instances are beyond the newest p_keep; NULL when there are no more than that.
+CREATE FUNCTION df._count_horizon(p_keep bigint, p_label text, p_except text[],
+                                  OUT at timestamptz, OUT id text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF p_label IS NOT NULL THEN
+        SELECT coalesce(i.completed_at, i.created_at), i.id INTO at, id FROM df.instances i
+        WHERE i.label = p_label AND i.status IN ('completed', 'failed', 'cancelled')
+        ORDER BY 1 DESC, 2 DESC OFFSET p_keep LIMIT 1;
+    ELSE
+        SELECT coalesce(i.completed_at, i.created_at), i.id INTO at, id FROM df.instances i
+        WHERE i.status IN ('completed', 'failed', 'cancelled') AND (i.label IS NULL OR i.label <> ALL (p_except))
+        ORDER BY coalesce(i.completed_at, i.created_at) DESC, i.id DESC OFFSET p_keep LIMIT 1;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION df._count_horizon(bigint, text, text[]) IS 'The newest finished instance that is one too many.';
+REVOKE ALL ON FUNCTION df._count_horizon(bigint, text, text[]) FROM PUBLIC;
+
+-- Oldest first, so that every batch finds its rows at the beginning of the index.
+CREATE FUNCTION df._expired(p_limit integer, p_label text, p_except text[], p_days bigint, p_keep bigint)
+RETURNS SETOF text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    aged timestamptz := now() - make_interval(days => p_days::integer);
+    surplus record := df._count_horizon(p_keep, p_label, p_except);
+    horizon timestamptz := greatest(aged, surplus.at);
+BEGIN
+    RETURN QUERY
+    SELECT i.id::text FROM df.instances i
+    WHERE i.status IN ('completed', 'failed', 'cancelled')
+      AND coalesce(i.completed_at, i.created_at) <= horizon
+      AND (coalesce(i.completed_at, i.created_at) < aged
+           OR (coalesce(i.completed_at, i.created_at), i.id::text) <= (surplus.at, surplus.id))
+      AND CASE WHEN p_label IS NULL THEN i.label IS NULL OR i.label <> ALL (p_except) ELSE i.label = p_label END
+    ORDER BY coalesce(i.completed_at, i.created_at), i.id
+    LIMIT p_limit;
+END
+$$;
+COMMENT ON FUNCTION df._expired(integer, text, text[], bigint, bigint) IS
+    'Finished instances past their age or beyond the number kept, oldest first, of one label or of all others.';
+REVOKE ALL ON FUNCTION df._expired(integer, text, text[], bigint, bigint) FROM PUBLIC;
+
+CREATE FUNCTION df._remove_instances(p_ids text[]) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    locked text[];
+BEGIN
+    -- An instance that somebody is touching right now can wait for the next pass.
+    SELECT array_agg(l.id) INTO locked FROM (
+        SELECT i.id::text FROM df.instances i
+        WHERE i.id = ANY (p_ids) AND i.status IN ('completed', 'failed', 'cancelled') FOR UPDATE SKIP LOCKED) AS l;
+    DELETE FROM df.journal j WHERE j.instance_id = ANY (locked);
+    DELETE FROM df.signals s WHERE s.instance_id = ANY (locked);
+    DELETE FROM df.instances i WHERE i.id = ANY (locked);
+    RETURN coalesce(array_length(locked, 1), 0);
+END
+$$;
+COMMENT ON FUNCTION df._remove_instances(text[]) IS 'Removes finished instances with their journal and signals.';
+REVOKE ALL ON FUNCTION df._remove_instances(text[]) FROM PUBLIC;
+
+-- A pass looks at a random sample of the programs, so its cost does not grow with their number; every program's turn
+-- comes. The day of grace is for a program that was just stored and is about to be used.
+CREATE FUNCTION df._remove_programs(p_sample integer) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    stored double precision := (SELECT greatest(c.reltuples, 0) FROM pg_class c WHERE c.oid = 'df.programs'::regclass);
+    removed bigint;
+BEGIN
+    WITH unused AS (
+        SELECT p.owner, p.hash FROM df.programs p TABLESAMPLE SYSTEM (least(100, 100.0 * p_sample / greatest(stored, 1)))
+        WHERE p.created_at < now() - interval '1 day'
+          AND NOT EXISTS (SELECT FROM df.instances i WHERE i.program = p.hash AND i.submitted_by = p.owner)
+        FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM df.programs p USING unused u WHERE p.owner = u.owner AND p.hash = u.hash;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN removed;
+EXCEPTION WHEN foreign_key_violation THEN
+    -- One of them was started again this very moment; the next pass looks again.
+    RETURN 0;
+END
+$$;
+COMMENT ON FUNCTION df._remove_programs(integer) IS 'Removes programs without instances, out of a random sample of about p_sample.';
+REVOKE ALL ON FUNCTION df._remove_programs(integer) FROM PUBLIC;
+
+-- Open to every granted role, because a worker may be one: it takes no limits from its caller, only a batch size, and
+-- removes nothing that the owner's settings do not say is over.
+CREATE FUNCTION df.prune(max_instances integer DEFAULT 500, OUT instances bigint, OUT programs bigint)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    batch integer := least(max_instances, 10000);
+    days bigint := df.setting('retention_days');
+    keep bigint := df.setting('retention_count');
+    overridden text[];
+    rule record;
+BEGIN
+    instances := 0;
+    programs := 0;
+    IF batch IS NULL OR batch < 1 THEN
+        RAISE EXCEPTION 'max_instances must be at least 1' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    -- Two passes at a time would only wait for each other's rows.
+    IF NOT pg_try_advisory_xact_lock(1684430711, -1) THEN
+        RETURN;
+    END IF;
+    SELECT coalesce(array_agg(DISTINCT o.label), '{}') INTO overridden
+    FROM (SELECT label FROM df._label_settings('retention_days')
+          UNION ALL SELECT label FROM df._label_settings('retention_count')) AS o;
+    FOR rule IN
+        SELECT l.label,
+               coalesce((SELECT value FROM df._label_settings('retention_days') d WHERE d.label = l.label), days) AS days,
+               coalesce((SELECT value FROM df._label_settings('retention_count') c WHERE c.label = l.label), keep) AS keep
+        FROM unnest(overridden || NULL::text) AS l (label)
+    LOOP
+        EXIT WHEN instances >= batch;
+        instances := instances + df._remove_instances(ARRAY(
+            SELECT * FROM df._expired((batch - instances)::integer, rule.label, overridden, rule.days, rule.keep)));
+    END LOOP;
+    IF instances < batch THEN
+        programs := df._remove_programs(10000);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION df.prune(integer) IS
+    'Removes one batch of finished instances past retention, and unused programs; repeat while instances = max_instances.';
