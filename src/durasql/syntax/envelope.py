@@ -270,7 +270,7 @@ def _node(members: _Members, below: list[ast.Node], path: str) -> ast.Node:
     if kind == "JOIN":
         return ast.Join(tuple(below), config=query, name=name)
     if shape[2]:
-        return ast.If(*below, config=query, name=name)
+        return ast.If(below[2], below[0], below[1], config=query, name=name)
     if query is None:
         _refuse(kind, "needs a condition_node or a configuration", path)
     node = ast.IfRows(_rows_of(config), *below, name=name)
