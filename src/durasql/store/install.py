@@ -20,8 +20,9 @@ import psycopg
 from psycopg import Connection, errors
 from psycopg.rows import TupleRow
 
-from durasql.errors import DatabaseUnreachable, PermissionDenied, SchemaMissing, StoreError
+from durasql.errors import PermissionDenied, SchemaMissing, StoreError
 from durasql.source import Source
+from durasql.store.failures import translate
 
 OLDEST_SERVER = 140000
 """The oldest `server_version_num` that schema df is written for."""
@@ -269,7 +270,7 @@ def _connected(dsn: str) -> Iterator[Connection[TupleRow]]:
     try:
         connection = psycopg.connect(dsn, autocommit=True, application_name="durasql install")
     except psycopg.Error as error:
-        raise DatabaseUnreachable(str(error).strip()) from error
+        raise translate(error) from error
     with connection:
         connection.execute("SET client_min_messages = warning")
         yield connection

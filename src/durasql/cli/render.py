@@ -1,0 +1,156 @@
+"""Everything a person sees. In: values. Out: text on stdout and messages on stderr; all of rich is here.
+
+On a terminal there are colours, tables that fit and a tree that lives while the workflow runs. Into a pipe or
+a file goes the same information without colour, progress or cut lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from typing import Any, Final, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from durasql.errors import CompileError, Diagnostic, DurasqlError, Severity
+
+_ENDLESS: Final = 100_000
+"""Columns of a console that is no terminal: nothing is wrapped or cut."""
+
+_MARKS: Final = {"✓": "green", "✗": "red", "⏳": "yellow", "○": "dim", "⊘": "dim"}
+_SEVERITY: Final = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
+_STATUS: Final = {"completed": "green", "failed": "red", "cancelled": "magenta", "running": "yellow"}
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """A console on stdout, or on another stream, that is plain unless it is a terminal."""
+    stream = stream or sys.stdout
+    if stream.isatty():
+        return Console(file=stream, highlight=False)
+    return Console(file=stream, highlight=False, no_color=True, width=_ENDLESS, soft_wrap=True)
+
+
+def is_terminal() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def line(text: str = "") -> None:
+    """One line as it is, on stdout."""
+    print(text)
+
+
+def note(text: str) -> None:
+    """A remark for the person in front of the screen: on stderr, out of the way of results."""
+    console(sys.stderr).print(Text(text, style="dim"))
+
+
+def as_json(value: Any) -> None:
+    """A value as JSON on stdout; times as ISO 8601."""
+    print(json.dumps(value, ensure_ascii=False, indent=2, default=_jsonable))
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Rows under a header; a column `status` is coloured."""
+    shown = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*(_cell(column, value) for column, value in zip(columns, row, strict=True)))
+    console().print(shown)
+
+
+def _cell(column: str, value: Any) -> Text:
+    if value is None:
+        return Text("")
+    if isinstance(value, datetime):
+        return Text(value.astimezone().strftime("%Y-%m-%d %H:%M:%S"))
+    text = str(value)
+    return Text(text, style=_STATUS.get(text, "") if column == "status" else "")
+
+
+def facts(pairs: Mapping[str, Any]) -> None:
+    """Name and value, one pair a line; values that are None are left out."""
+    shown = Table(box=None, pad_edge=False, show_header=False)
+    shown.add_column(style="bold")
+    shown.add_column(overflow="fold")
+    for name, value in pairs.items():
+        if value is not None:
+            shown.add_row(name, _cell(name, value))
+    console().print(shown)
+
+
+def result(value: Any) -> None:
+    """A workflow's result: a table of its rows on a terminal, else one line of JSON."""
+    rows = value.get("rows") if isinstance(value, dict) else None
+    if is_terminal() and isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
+        columns = list(rows[0])
+        table(columns, [[_shown(row.get(column)) for column in columns] for row in rows])
+        return
+    print(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def _shown(value: Any) -> Any:
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def problem(message: str, hint: str | None = None) -> None:
+    """One mistake, in one message on stderr."""
+    screen = console(sys.stderr)
+    screen.print(Text.assemble(("durasql: ", "bold"), (message, "red")))
+    if hint:
+        screen.print(Text.assemble(("  hint: ", "bold"), hint))
+
+
+def error(failure: DurasqlError) -> None:
+    """An error of durasql's tree; one in a text is shown with its place and a caret."""
+    if isinstance(failure, CompileError):
+        diagnostics(failure.diagnostics)
+    else:
+        problem(failure.message, failure.hint)
+
+
+def diagnostics(found: Sequence[Diagnostic], stream: TextIO | None = None) -> None:
+    """Findings in a text, each with its line and caret; on stderr unless they are the command's result."""
+    from durasql.diagnostics import render
+
+    screen = console(stream or sys.stderr)
+    for diagnostic in found:
+        head, _, rest = render(diagnostic).partition("\n")
+        screen.print(Text(head, style=_SEVERITY[diagnostic.severity]))
+        if rest:
+            screen.print(Text(rest))
+
+
+def tree(text: str) -> Text:
+    """df.explain's text with its marks in colour."""
+    shown = Text("\n".join(part.rstrip() for part in text.splitlines()))
+    for mark, style in _MARKS.items():
+        shown.highlight_words([mark], style)
+    return shown
+
+
+def print_tree(text: str) -> None:
+    console().print(tree(text))
+
+
+@contextmanager
+def live_tree() -> Iterator[Live | None]:
+    """A tree that is redrawn in place; None where stdout is no terminal."""
+    if not is_terminal():
+        yield None
+        return
+    with Live(console=console(), auto_refresh=False) as live:
+        yield live

@@ -1,0 +1,279 @@
+"""durasql for Python programs: start workflows, wait for them, signal and cancel them.
+
+    from durasql.client import connect
+
+    with connect("postgresql://app@db/app") as client:
+        id = client.start("'SELECT 20' |=> 'a' ~> 'SELECT $a + 1 AS answer'", label="hello")
+        client.await_instance(id)
+        client.result(id)                       # {'rows': [{'answer': 21}], 'row_count': 1}
+
+`connect_async` is the same for asyncio. A `Client` can also be made of a psycopg connection that you have:
+then `start`, `signal` and `cancel` belong to your transaction and are undone with it.
+
+Errors are those of `durasql.errors`: CompileError with places in the text, DatabaseUnreachable,
+SchemaMissing, PermissionDenied, NotFound, RunFailed, RunCancelled, RunTimedOut.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, TypeAlias, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection, Connection
+
+from durasql.errors import DurasqlError
+from durasql.source import Source
+from durasql.store import instances
+from durasql.store.failures import translated
+from durasql.store.instances import Instance, NodeState, Operation, Page
+
+__all__ = ["AsyncClient", "Client", "Instance", "NodeState", "Page", "connect", "connect_async"]
+
+T = TypeVar("T")
+Text: TypeAlias = str | Path
+"""A workflow: durasql's language, one plain SQL statement, or the path of a .dsql file."""
+
+_APPLICATION: Final = "durasql client"
+
+_INSTANCE_ID = re.compile(r"[0-9a-fA-F]{8}")
+
+
+def connect(dsn: str = "", **options: Any) -> Client:
+    """A client with a connection of its own; every call takes effect at once.
+
+    `dsn` and the options are psycopg's; an empty one leaves everything to libpq's PG* variables.
+    """
+    with translated():
+        return Client(
+            psycopg.connect(dsn, **{"autocommit": True, "application_name": _APPLICATION, **options})
+        )
+
+
+async def connect_async(dsn: str = "", **options: Any) -> AsyncClient:
+    """The same as `connect`, for asyncio."""
+    merged = {"autocommit": True, "application_name": _APPLICATION, **options}
+    with translated():
+        return AsyncClient(await AsyncConnection.connect(dsn, **merged))
+
+
+class Client:
+    """Workflows of one role through one connection. Not to be used by two threads at a time."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self.connection = connection
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; instances go on without it."""
+        self.connection.close()
+
+    def start(
+        self,
+        text: Text,
+        *,
+        label: str | None = None,
+        database: str | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> str:
+        """Start a workflow and return its instance id, 8 hex digits. It runs once the transaction commits.
+
+        `database` is where its SQL runs (default: this one); `variables` are for this instance only, on top
+        of the role's own. Raises CompileError for a text that is no workflow, before anything is written.
+        """
+        return self.perform(instances.start(graph_of(text), label, database, variables or {}))
+
+    def instance(self, id: str) -> Instance:
+        """All that is known about one instance. Raises NotFound."""
+        return self.perform(instances.instance(id))
+
+    def status(self, id: str) -> str:
+        """pending, running, completed, failed or cancelled. Raises NotFound."""
+        return self.instance(id).status
+
+    def result(self, id: str) -> Any:
+        """The parsed result, or None while it runs. Raises RunFailed, RunCancelled, NotFound."""
+        return self.instance(id).require_completed()
+
+    def error(self, id: str) -> str | None:
+        """Why it failed or was cancelled, or None. Raises NotFound."""
+        return self.instance(id).error
+
+    def await_instance(self, id: str, timeout: int = 30) -> str:
+        """Wait up to `timeout` seconds and return the final status. Raises RunTimedOut, NotFound."""
+        return self.perform(instances.await_instance(id, timeout))
+
+    def signal(self, id: str, name: str, data: Any = None) -> None:
+        """Send a signal; `data` is anything JSON can hold. It waits in the inbox until a wait takes it."""
+        self.perform(instances.signal(id, name, _payload(data)))
+
+    def cancel(self, id: str, reason: str = "Cancelled by user") -> None:
+        """Cancel an instance that is not over. Raises NotFound."""
+        self.perform(instances.cancel(id, reason))
+
+    def list(
+        self,
+        *,
+        status: str | None = None,
+        label: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> Page:
+        """Instances, newest first, one page at a time."""
+        return self.perform(instances.page(status, label, limit, after))
+
+    def nodes(self, id: str) -> tuple[NodeState, ...]:
+        """Every node of the instance's graph and where it stands. Raises NotFound."""
+        return self.perform(instances.nodes(id))
+
+    def explain(self, what: Text) -> str:
+        """The tree of a workflow text, or of an instance (its id) with the state of every node."""
+        return self.perform(instances.explain(_explained(what)))
+
+    def perform(self, operation: Operation[T]) -> T:
+        """Run one operation of `durasql.store.instances`; several in `connection.transaction()` are one."""
+        with translated():
+            return self._run(operation)
+
+    def _run(self, operation: Operation[T]) -> T:
+        with self._transaction(), self.connection.cursor() as cursor:
+            try:
+                query = next(operation)
+                while True:
+                    cursor.execute(query.text, query.parameters)
+                    query = operation.send(cursor.fetchall())
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
+
+    def _transaction(self) -> AbstractContextManager[Any]:
+        """One transaction per call, or the caller's, who then ends it."""
+        return self.connection.transaction() if self.connection.autocommit else nullcontext()
+
+
+class AsyncClient:
+    """`Client` for asyncio; see there."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        self.connection = connection
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection; instances go on without it."""
+        await self.connection.close()
+
+    async def start(
+        self,
+        text: Text,
+        *,
+        label: str | None = None,
+        database: str | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> str:
+        """Start a workflow and return its instance id; see `Client.start`."""
+        return await self.perform(instances.start(graph_of(text), label, database, variables or {}))
+
+    async def instance(self, id: str) -> Instance:
+        """All that is known about one instance. Raises NotFound."""
+        return await self.perform(instances.instance(id))
+
+    async def status(self, id: str) -> str:
+        """pending, running, completed, failed or cancelled. Raises NotFound."""
+        return (await self.instance(id)).status
+
+    async def result(self, id: str) -> Any:
+        """The parsed result, or None while it runs. Raises RunFailed, RunCancelled, NotFound."""
+        return (await self.instance(id)).require_completed()
+
+    async def error(self, id: str) -> str | None:
+        """Why it failed or was cancelled, or None. Raises NotFound."""
+        return (await self.instance(id)).error
+
+    async def await_instance(self, id: str, timeout: int = 30) -> str:  # noqa: ASYNC109 - the server counts
+        """Wait for the end and return the final status; see `Client.await_instance`."""
+        return await self.perform(instances.await_instance(id, timeout))
+
+    async def signal(self, id: str, name: str, data: Any = None) -> None:
+        """Send a signal; see `Client.signal`."""
+        await self.perform(instances.signal(id, name, _payload(data)))
+
+    async def cancel(self, id: str, reason: str = "Cancelled by user") -> None:
+        """Cancel an instance that is not over. Raises NotFound."""
+        await self.perform(instances.cancel(id, reason))
+
+    async def list(
+        self,
+        *,
+        status: str | None = None,
+        label: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> Page:
+        """Instances, newest first, one page at a time."""
+        return await self.perform(instances.page(status, label, limit, after))
+
+    async def nodes(self, id: str) -> tuple[NodeState, ...]:
+        """Every node of the instance's graph and where it stands. Raises NotFound."""
+        return await self.perform(instances.nodes(id))
+
+    async def explain(self, what: Text) -> str:
+        """The tree of a workflow text, or of an instance (its id) with the state of every node."""
+        return await self.perform(instances.explain(_explained(what)))
+
+    async def perform(self, operation: Operation[T]) -> T:
+        """Run one operation of `durasql.store.instances`."""
+        with translated():
+            async with self._transaction(), self.connection.cursor() as cursor:
+                try:
+                    query = next(operation)
+                    while True:
+                        await cursor.execute(query.text, query.parameters)
+                        query = operation.send(await cursor.fetchall())
+                except StopIteration as done:
+                    return done.value  # type: ignore[no-any-return]
+
+    def _transaction(self) -> AbstractAsyncContextManager[Any]:
+        return self.connection.transaction() if self.connection.autocommit else nullcontext()
+
+
+def graph_of(text: Text) -> str:
+    """What df.start is given for a text: its canonical graph. Raises CompileError.
+
+    A string is read as df.start reads it; a file may also be `SELECT df.start(…)`, as one would paste it into
+    psql. A file with several workflows is for `durasql start`, which starts them all.
+    """
+    from durasql.syntax.envelope import encode
+    from durasql.syntax.reading import read_start_text, read_workflow
+
+    if isinstance(text, str):
+        return encode(read_start_text(Source(text)).starts[0].graph)
+    starts = read_workflow(Source(text.read_text(encoding="utf-8"), str(text))).starts
+    if len(starts) != 1:
+        raise DurasqlError(f"{text} has {len(starts)} workflows; start one at a time")
+    return encode(starts[0].graph)
+
+
+def _explained(what: Text) -> str:
+    return what if isinstance(what, str) and _INSTANCE_ID.fullmatch(what) else graph_of(what)
+
+
+def _payload(data: Any) -> str:
+    return json.dumps({} if data is None else data, ensure_ascii=False)
