@@ -195,13 +195,8 @@ def read_inbox(document: Any) -> tuple[Letter, ...]:
 
 
 def _claim(row: Any) -> Claim:
-    return Claim(
-        *row[:9],
-        variables=row[9] or {},
-        history=read_history(row[10]),
-        inbox=read_inbox(row[11]),
-        now=row[12],
-    )
+    *facts, variables, history, inbox, now = row
+    return Claim(*facts, variables or {}, read_history(history), read_inbox(inbox), now)
 
 
 async def _one(connection: psycopg.AsyncConnection[Any], query: str, params: Sequence[Any]) -> Any:

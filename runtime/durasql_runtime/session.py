@@ -150,6 +150,33 @@ class Session:
                 await self._refused(result, sql)
             return result
 
+    async def query(self, sql: str, params: Sequence[bytes | None]) -> bytes | None:
+        """The first value of a query outside any step."""
+        with self._exchange():
+            self.wire.query(sql, params)
+            self.wire.sync()
+            await self.wire.send()
+            result = await self.wire.result()
+            if result.status != pq.ExecStatus.TUPLES_OK:
+                await self._refused(result, sql)
+            await self.wire.synced()
+            return result.get_value(0, 0) if result.ntuples else None
+
+    async def commit_elsewhere(self, receipt: Sequence[bytes | None] | None) -> None:
+        """Commit a step of another database, with its receipt where df is installed there."""
+        with self._exchange():
+            self.plain = True
+            expected = self._call(_RESET_ROLE)
+            if receipt is not None:
+                self.wire.query("SELECT df._leave_receipt($1, $2, $3, $4)", receipt)
+                expected += 1
+            expected += self._call(_COMMIT)
+            self.wire.sync()
+            await self.wire.send()
+            await self._expect(expected)
+            await self.wire.synced()
+            self._open = False
+
     async def autocommit(self, statement: str, search_path: str | None, limit: int = 0) -> list[PGresult]:
         """Run a statement that refuses transactions. It may have happened even when this raises."""
         with self._exchange():

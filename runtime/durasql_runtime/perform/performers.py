@@ -36,7 +36,7 @@ class Performers:
             return Failed("HTTP steps are not possible in this worker")
         return await self._http.perform(
             HttpCall(
-                node_type=activation.instruction.op.value,
+                node_type="HTTP" if activation.instruction.op is Op.HTTP else "HTTP_MULTIPART",
                 query=config,
                 role=claim.role or "",
                 instance_id=claim.id,

@@ -20,6 +20,10 @@ from durasql_runtime.statement import StatementKind as Statement
 from durasql_runtime.statement import classify, runs_outside
 from durasql_runtime.substitute import Scope, SubstituteError, substitute_sql
 
+_HAS_RECEIPTS: Final = (
+    "SELECT pg_catalog.to_regprocedure('df._leave_receipt(text,integer,text,text)') IS NOT NULL "
+    "AND pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace('df'), 'USAGE')"
+)
 _NOTHING: Final = Done('{"rows":[],"row_count":0}')
 """What an empty text comes to."""
 
@@ -54,6 +58,8 @@ class SqlPerformer:
     async def _run(
         self, step: Step, key: Key, statement: Statement, attempt: Callable[[Key], Awaitable[None]]
     ) -> Done:
+        if step.database and statement.transactional:
+            return await self._elsewhere(step, key, statement, attempt)
         if statement.transactional:
             try:
                 return await self._inside(step, statement)
@@ -66,6 +72,24 @@ class SqlPerformer:
         for part in statement.statements:
             chunks = await step.run_outside(part, self._limit)
         return _done(step_result(chunks, self._catalog(step), self._limit))
+
+    async def _elsewhere(
+        self, step: Step, key: Key, statement: Statement, attempt: Callable[[Key], Awaitable[None]]
+    ) -> Done:
+        """A step in another database: exactly once where df is installed there too, else at least once."""
+        node, gen = str(key[0]).encode(), key[1].encode()
+        identity = (step.instance_id.encode(), node, gen)
+        await attempt(key)
+        session = await step.session()
+        keeps_receipts = await session.query(_HAS_RECEIPTS, ()) == b"t"
+        if keeps_receipts:
+            receipt = await session.query("SELECT df._receipt($1, $2, $3)", identity)
+            if receipt is not None:
+                return Done(receipt.decode())
+        done = await self._inside(step, statement)
+        await session.commit_elsewhere((*identity, done.value.encode()) if keeps_receipts else None)
+        await step.close()
+        return done
 
     async def _inside(self, step: Step, statement: Statement) -> Done:
         chunks = await step.run(statement.statements, self._limit)

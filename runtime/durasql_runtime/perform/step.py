@@ -85,6 +85,11 @@ class Step:
         await self._session.record_after_failure(record, self._claim.search_path)
         return True
 
+    @property
+    def instance_id(self) -> str:
+        """The instance whose steps these are."""
+        return self._claim.id
+
     async def close(self) -> None:
         """Give the session back; a transaction that is still open dies with its connection."""
         session, self._session = self._session, None

@@ -71,7 +71,7 @@ def encode_node(node: NodeInfo) -> dict[str, Any]:
 
 def decode_node(row: dict[str, Any]) -> NodeInfo:
     """The inverse of `encode_node`."""
-    fields = {attribute: row.get(key) for key, attribute in _NODE_KEYS}
+    fields: dict[str, Any] = {attribute: row.get(key) for key, attribute in _NODE_KEYS}
     return NodeInfo(**fields, extras=tuple(row.get("x", ())), parent=row.get("p"))
 
 

@@ -13,7 +13,7 @@ from durasql.bytecode.opcodes import Op
 from durasql.bytecode.program import FORMAT, Instruction, Program
 from durasql.lower.branches import lower_join, lower_race
 from durasql.lower.choice import lower_if, lower_if_rows
-from durasql.lower.leaves import lower_break, lower_leaf
+from durasql.lower.leaves import lower_leaf
 from durasql.lower.loop import lower_loop
 from durasql.lower.number import number_nodes
 from durasql.lower.sequence import lower_then
@@ -59,7 +59,7 @@ _LOWERING: Final[dict[type[Any], Callable[[Emitter, Any], None]]] = {
     ast.HttpMultipart: lower_leaf,
     ast.Signal: lower_leaf,
     ast.Opaque: lower_leaf,
-    ast.Break: lower_break,
+    ast.Break: lower_leaf,
     ast.Then: lower_then,
     ast.If: lower_if,
     ast.IfRows: lower_if_rows,

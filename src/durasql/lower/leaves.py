@@ -13,10 +13,6 @@ if TYPE_CHECKING:
 
 
 def lower_leaf(out: Emitter, node: ast.Node) -> None:
-    """One instruction that takes its configuration from the node."""
+    """One instruction that takes its configuration from the node. (A break's name is kept and binds nothing.)"""
     out.emit(Op(node_type(node)), node, bind=node.name)
 
-
-def lower_break(out: Emitter, node: ast.Break) -> None:
-    """A break binds nothing: the loop that catches it does."""
-    out.emit(Op.BREAK, node)

@@ -416,3 +416,35 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION df._reload(integer, text, text) IS 'The journal and inbox of an instance that the worker holds.';
+
+-- A step in another database commits there first and is recorded at home afterwards. Where df is installed in the other
+-- database too, a receipt commits with the step, so a second attempt finds it and does not run the step again.
+CREATE TABLE df.receipts (
+    instance_id varchar(8) NOT NULL,
+    node integer NOT NULL,
+    gen text NOT NULL,
+    role regrole NOT NULL,
+    value text NOT NULL,
+    left_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT receipts_pkey PRIMARY KEY (instance_id, node, gen, role)
+);
+COMMENT ON TABLE df.receipts IS 'Proofs that steps of instances in other databases have committed here.';
+ALTER TABLE df.receipts ENABLE ROW LEVEL SECURITY;
+
+CREATE FUNCTION df._leave_receipt(p_instance text, p_node integer, p_gen text, p_value text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO df.receipts (instance_id, node, gen, role, value)
+    VALUES (p_instance, p_node, p_gen, quote_ident(session_user)::regrole, p_value)
+$$;
+COMMENT ON FUNCTION df._leave_receipt(text, integer, text, text) IS
+    'Leaves proof, in the step''s own transaction, that a step of another database''s instance happened.';
+
+CREATE FUNCTION df._receipt(p_instance text, p_node integer, p_gen text) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT r.value FROM df.receipts r
+    WHERE r.instance_id = p_instance AND r.node = p_node AND r.gen = p_gen
+      AND r.role = quote_ident(session_user)::regrole
+$$;
+COMMENT ON FUNCTION df._receipt(text, integer, text) IS 'The value of a step that has committed here already, or NULL.';
