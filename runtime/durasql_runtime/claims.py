@@ -1,7 +1,7 @@
 """Stage 7: claim instances and keep the claim. The control connection of a worker.
 
-In: a connection string. Out: `Claim`s, each with the journal and the inbox it was claimed with. Every call proves the
-worker's token; the database decides.
+In: a connection string. Out: `Claim`s, each with the journal and the inbox it was claimed with. Every
+call proves the worker's token; the database decides.
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ class Control:
     async def program(self, owner: int, program_hash: str) -> tuple[str, str | None]:
         """A program's graph, and its bytecode if it was compiled before."""
         row = await _one(
-            self.connection, "SELECT graph, code FROM df._program(%s, %s, %s, %s)", (*self._me, owner, program_hash)
+            self.connection,
+            "SELECT graph, code FROM df._program(%s, %s, %s, %s)",
+            (*self._me, owner, program_hash),
         )
         return row[0], row[1]
 
@@ -225,5 +227,3 @@ def _explain(error: psycopg.Error) -> StoreError:
             hint="as the owner of schema df: SELECT df.grant_usage('role'); or df.grant_worker('role')",
         )
     return StoreError(str(error).strip())
-
-

@@ -1,7 +1,7 @@
 """The journal as the machine sees it: rows in, rows out. No database here.
 
-One row per node and current loop generation (`df.journal`). Replay reads leaf rows in `seq` order and LOOP rows by
-position; rows of composites are for people and views.
+One row per node and current loop generation (`df.journal`). Replay reads leaf rows in `seq` order and
+LOOP rows by position; rows of composites are for people and views.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One journal row. LOOP rows carry `names` into their generation; `delay` (seconds from the database's now) becomes `due` when the row is written."""
+    """One journal row. LOOP rows carry `names` into their generation; `delay` (seconds from the
+    database's now) becomes `due` when the row is written.
+    """
 
     node: int
     gen: str

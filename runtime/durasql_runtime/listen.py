@@ -1,4 +1,6 @@
-"""The worker's ear: LISTEN on a connection of its own, reconnecting by itself. Losing it costs latency only."""
+"""The worker's ear: LISTEN on a connection of its own, reconnecting by itself. Losing it costs
+latency only.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,13 @@
 """Stage 8: the pure machine. (program, journal) -> what is ready, what is over, what to write.
 
-No I/O, no clock, no randomness: the same program and journal give the same state on every worker. Strands, program
-counters, loop counters and named results live here only; the journal is all that is stored.
+No I/O, no clock, no randomness: the same program and journal give the same state on every worker.
+Strands, program counters, loop counters and named results live here only; the journal is all that is
+stored.
 
-A strand runs instructions until it meets a leaf (which becomes ready), forks, or ends. `complete` feeds a leaf's
-outcome back and returns a `Transition`: the rows that follow from it, the leaves that became ready, the executions
-that lost a race, and the instance's end when there is one. The caller writes all rows in the leaf's own transaction.
+A strand runs instructions until it meets a leaf (which becomes ready), forks, or ends. `complete` feeds a
+leaf's outcome back and returns a `Transition`: the rows that follow from it, the leaves that became
+ready, the executions that lost a race, and the instance's end when there is one. The caller writes all
+rows in the leaf's own transaction.
 """
 
 from __future__ import annotations
@@ -17,14 +19,16 @@ from typing import Final
 
 from durasql.bytecode.opcodes import Op
 from durasql.bytecode.program import Instruction, Program
+from durasql_runtime.configs import break_value, has_rows
 from durasql_runtime.journal import Key, Names, Row, State, outcome_of, row_of
 from durasql_runtime.outcome import Done, Failed, Outcome
 from durasql_runtime.strands import Branch, Broke, Ended, Fork, Frame, Strand
-from durasql_runtime.configs import break_value, has_rows
 from durasql_runtime.substitute import Scope
 from durasql_runtime.truth import truthy
 
-BREAK_OUTSIDE: Final = "df.break() was called outside of a loop. df.break() may only be used inside df.loop()."
+BREAK_OUTSIDE: Final = (
+    "df.break() was called outside of a loop. df.break() may only be used inside df.loop()."
+)
 LOST_LOOP: Final = "Loop branch cancelled after losing RACE"
 
 
@@ -72,7 +76,7 @@ class Facts:
 class Machine:
     """The state of one instance. Build it with `replay`; then alternate `ready` and `complete`."""
 
-    def __init__(self, program: Program, facts: Facts = Facts()) -> None:  # noqa: B008  (frozen)
+    def __init__(self, program: Program, facts: Facts = Facts()) -> None:
         self.program = program
         self.facts = facts
         self.ready: dict[Key, Activation] = {}
@@ -83,7 +87,10 @@ class Machine:
 
     @classmethod
     def replay(
-        cls, program: Program, history: Iterable[Row], facts: Facts = Facts()  # noqa: B008  (frozen)
+        cls,
+        program: Program,
+        history: Iterable[Row],
+        facts: Facts = Facts(),
     ) -> tuple[Machine, dict[Key, Row]]:
         """The machine as the journal left it, and the waiting or started rows of its ready leaves."""
         machine = cls(program, facts)
@@ -342,7 +349,9 @@ class Machine:
         return False
 
     def _fail(self, strand: Strand, node: int, failure: Failed) -> None:
-        """`node` has its row: mark everything around it in this strand, then end the strand with the failure."""
+        """`node` has its row: mark everything around it in this strand, then end the strand with
+        the failure.
+        """
         for ancestor in self._ancestors(strand, node):
             text = self._failed_out_of(strand, node, failure)
             if text is failure:

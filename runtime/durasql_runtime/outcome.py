@@ -20,7 +20,9 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It failed for good. `message` is what users see first; the rest is PostgreSQL's or the server's own detail."""
+    """It failed for good. `message` is what users see first; the rest is PostgreSQL's or the
+    server's own detail.
+    """
 
     message: str
     sqlstate: str | None = None

@@ -1,7 +1,7 @@
 """Logins per role: opened on demand, kept while they are useful, bounded per role and in all.
 
-A step runs in a session that logged in as the role that called df.start, so there is nothing to fall back to for
-whatever the step says. Waiting for a free login never fails a step.
+A step runs in a session that logged in as the role that called df.start, so there is nothing to fall back
+to for whatever the step says. Waiting for a free login never fails a step.
 """
 
 from __future__ import annotations
@@ -35,7 +35,14 @@ _SETTINGS: Final = {
 }
 """What every step's session starts with; a `RESET ALL` comes back to it."""
 
-_PASSING: Final = ("too many", "remaining connection slots", "starting up", "shutting down", "recovery", "timeout")
+_PASSING: Final = (
+    "too many",
+    "remaining connection slots",
+    "starting up",
+    "shutting down",
+    "recovery",
+    "timeout",
+)
 """Words in a refused login that mean: later."""
 
 
@@ -171,7 +178,8 @@ class Pool:
             return self._role_dsns[role], overrides
         overrides["user"] = role
         if role != self._home.get("user"):
-            # Another role's password would only lock accounts; .pgpass, a service file or --role-dsn has the right one.
+            # Another role's password would only lock accounts; .pgpass, a service file or --role-dsn has
+            # the right one.
             overrides["password"] = None
         return self._dsn, overrides
 

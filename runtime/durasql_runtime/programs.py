@@ -1,4 +1,6 @@
-"""Programs by hash: loaded once, compiled once, never changed. The one seam to the compiler is `compile_graph`."""
+"""Programs by hash: loaded once, compiled once, never changed. The one seam to the compiler is
+`compile_graph`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Stage 9: what one outcome decides, as one call of `df._record`.
 
-In: rows from the machine, waits that were armed, signals that were taken, the instance's end or its parking. Out: the
-parameters of a single statement, sent in the step's own transaction or alone.
+In: rows from the machine, waits that were armed, signals that were taken, the instance's end or its
+parking. Out: the parameters of a single statement, sent in the step's own transaction or alone.
 """
 
 from __future__ import annotations

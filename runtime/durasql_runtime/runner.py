@@ -1,8 +1,9 @@
 """Stage 8-9 for one instance: let the machine decide, have the leaves performed, write what follows.
 
-A runner owns its instance's machine from claim to finish, parking or loss. Records of one instance are written one
-after the other (`_lock`), so a row is never written on the strength of another that might still be rolled back. The
-steady state, a sequence of SQL steps, stays on one session: a step's record travels with the next step's SQL.
+A runner owns its instance's machine from claim to finish, parking or loss. Records of one instance are
+written one after the other (`_lock`), so a row is never written on the strength of another that might
+still be rolled back. The steady state, a sequence of SQL steps, stays on one session: a step's record
+travels with the next step's SQL.
 """
 
 from __future__ import annotations
@@ -72,9 +73,7 @@ class Runner:
 
     def _begin(self, history: tuple[Row, ...]) -> None:
         """Set the machine to what the journal says."""
-        facts = Facts(
-            self.claim.id, self.claim.label, self.claim.variables, self._services.max_iterations
-        )
+        facts = Facts(self.claim.id, self.claim.label, self.claim.variables, self._services.max_iterations)
         self._machine, self._pending = Machine.replay(self._program, history, facts)
         self._recorder = Recorder(
             str(self._services.control.identity.id).encode(),
@@ -90,10 +89,13 @@ class Runner:
         self._event = asyncio.Event()
         self._over = False
 
-    # -- the life of a run ------------------------------------------------------------------------------------
+    # -- the life of a run
+    # ------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Run until the instance is over, parked, lost or handed over. Never raises for a failing workflow."""
+        """Run until the instance is over, parked, lost or handed over. Never raises for a failing
+        workflow.
+        """
         losses: dict[Key, int] = {}
         refused: dict[Key, Failed] = {}
         while True:
@@ -173,7 +175,8 @@ class Runner:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks.clear()
 
-    # -- waits --------------------------------------------------------------------------------------------------
+    # -- waits
+    # --------------------------------------------------------------------------------------------------
 
     def deliver(self, letters: Iterable[Letter]) -> None:
         """Signals have come for this instance."""
@@ -210,7 +213,8 @@ class Runner:
         due = [armed for armed in self._armed.values() if armed.due is not None and armed.due <= now]
         return [(armed.key, armed.elapsed) for armed in due], []
 
-    # -- strands ------------------------------------------------------------------------------------------------
+    # -- strands
+    # ------------------------------------------------------------------------------------------------
 
     async def _drive(self, activation: Activation) -> None:
         """Perform a leaf, and go on with what follows it in the same strand for as long as something does."""
@@ -252,7 +256,8 @@ class Runner:
         async with self._lock:
             await self._write(Batch(rows=[row]))
 
-    # -- deciding and writing -----------------------------------------------------------------------------------
+    # -- deciding and writing
+    # -----------------------------------------------------------------------------------
 
     async def _apply(
         self,
@@ -262,7 +267,9 @@ class Runner:
         signals: Iterable[int] = (),
         begun: Transition | None = None,
     ) -> Activation | None:
-        """Feed outcomes to the machine and write all that follows; the leaf with which this strand goes on."""
+        """Feed outcomes to the machine and write all that follows; the leaf with which this strand
+        goes on.
+        """
         batch = Batch(signals=list(signals))
         runnable: list[Activation] = []
         if begun is not None:
@@ -290,7 +297,9 @@ class Runner:
         return following
 
     def _can_carry(self, step: Step | None, following: Activation | None, batch: Batch) -> bool:
-        """Whether the record may travel with the next step: nobody else depends on its being committed first."""
+        """Whether the record may travel with the next step: nobody else depends on its being
+        committed first.
+        """
         return (
             step is not None
             and step.is_open
@@ -302,7 +311,9 @@ class Runner:
         )
 
     def _absorb(self, transition: Transition, batch: Batch, runnable: list[Activation]) -> None:
-        """Add a transition to the batch; waits are armed, or completed at once when there is nothing to wait for."""
+        """Add a transition to the batch; waits are armed, or completed at once when there is
+        nothing to wait for.
+        """
         batch.rows.extend(transition.rows)
         for key in transition.cancelled:
             self._stop(key)
@@ -390,7 +401,9 @@ class Runner:
         for row in batch.rows:
             info = self._program.nodes[row.node]
             place = {"instance": self.claim.id, "node": row.node, "gen": row.gen, "state": row.state.value}
-            log.info("%s %s %s", self.claim.id, info.type, row.state.value, extra={**place, "type": info.type})
+            log.info(
+                "%s %s %s", self.claim.id, info.type, row.state.value, extra={**place, "type": info.type}
+            )
 
 
 class _StepLost(Exception):

@@ -1,11 +1,11 @@
 """The step protocol on one login of a role: a step's effects and its journal row are one transaction.
 
-    first step     BEGIN, sql                                             -> rows          (round trip 1)
-    and the next   reset, record, COMMIT, BEGIN, sql                      -> rows          (one round trip each)
-    the last       reset, record, COMMIT, sync                            -> done
+    first step     BEGIN, sql                          -> rows    (round trip 1)
+    and the next   reset, record, COMMIT, BEGIN, sql   -> rows    (one round trip each)
+    the last       reset, record, COMMIT, sync         -> done
 
-A step that fails is rolled back and its failure recorded in a transaction of its own. When `record` finds the claim
-lost, the server ignores the rest of the batch: neither the COMMIT nor the next step happens.
+A step that fails is rolled back and its failure recorded in a transaction of its own. When `record` finds
+the claim lost, the server ignores the rest of the batch: neither the COMMIT nor the next step happens.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class ServerError:
         position = field(pq.DiagnosticField.STATEMENT_POSITION)
         return cls(
             field(pq.DiagnosticField.SQLSTATE) or "XX000",
-            field(pq.DiagnosticField.MESSAGE_PRIMARY) or result.error_message.decode(errors="replace").strip(),
+            field(pq.DiagnosticField.MESSAGE_PRIMARY)
+            or result.error_message.decode(errors="replace").strip(),
             field(pq.DiagnosticField.MESSAGE_DETAIL),
             field(pq.DiagnosticField.MESSAGE_HINT),
             int(position) if position else None,
@@ -70,7 +71,9 @@ class StepRefused(Exception):
 
 
 class SessionTainted(Exception):
-    """The step removed the session's prepared statements; it was rolled back and can run again on plain ones."""
+    """The step removed the session's prepared statements; it was rolled back and can run again on
+    plain ones.
+    """
 
 
 class Session:
@@ -90,8 +93,8 @@ class Session:
     ) -> list[PGresult]:
         """Commit `before`, begin, run the statements; the last one's result as a list of chunks.
 
-        Leaves the transaction open. Raises `StepRefused` with the transaction rolled back when a statement fails,
-        `LeaseLost` when `before` cannot be recorded.
+        Leaves the transaction open. Raises `StepRefused` with the transaction rolled back when a
+        statement fails, `LeaseLost` when `before` cannot be recorded.
         """
         with self._exchange():
             expected = self._queue_record(before, search_path) if before else 0

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from durasql.bytecode.program import Instruction
 from durasql_runtime.outcome import Done, Failed
 
+NULL = Done("null")
+
 
 @dataclass(slots=True)
 class Frame:
@@ -39,7 +41,7 @@ class Strand:
     """One line of execution: a pc, an accumulator, the names it sees, the loops it is in."""
 
     pc: int
-    value: Done = Done("null")
+    value: Done = NULL
     source: int = 0
     names: dict[str, Done] = field(default_factory=dict)
     bound: dict[str, None] = field(default_factory=dict)

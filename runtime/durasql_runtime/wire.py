@@ -1,7 +1,8 @@
 """libpq in pipeline mode under asyncio: queue messages, flush, read results one by one.
 
-psycopg opens the connection (hosts, TLS, timeouts, service files); from then on the step protocol talks to `pq.PGconn`
-itself, because a step's COMMIT, the next step's BEGIN and its SQL must share one round trip.
+psycopg opens the connection (hosts, TLS, timeouts, service files); from then on the step protocol talks
+to `pq.PGconn` itself, because a step's COMMIT, the next step's BEGIN and its SQL must share one round
+trip.
 """
 
 from __future__ import annotations

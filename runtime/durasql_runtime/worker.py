@@ -12,7 +12,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,7 +41,9 @@ _HEARTBEAT = 1.0
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """How a worker is to run. `only` limits it to one instance; `patient` makes it wait for a database that is away."""
+    """How a worker is to run. `only` limits it to one instance; `patient` makes it wait for a
+    database that is away.
+    """
 
     dsn: str
     name: str = ""
@@ -69,6 +71,7 @@ class Worker:
         self._runs: dict[str, tuple[Runner | None, asyncio.Task[None]]] = {}
         self._services: Services | None = None
         self._unheard: set[str] = set()
+        self._chores: set[asyncio.Task[None]] = set()
         self._declared_idle = False
         self._saturated = False
         self.started = asyncio.Event()
@@ -81,7 +84,9 @@ class Worker:
             self._services.draining = True
 
     async def run(self, until: Callable[[], bool] | None = None) -> None:
-        """Work until stopped. Raises `DurasqlError` for what no waiting can cure, or at once unless `patient`."""
+        """Work until stopped. Raises `DurasqlError` for what no waiting can cure, or at once unless
+        `patient`.
+        """
         while not self._stopping.is_set():
             control = await self._sign_on()
             if control is None:
@@ -164,7 +169,9 @@ class Worker:
                 await self._rest(control)
 
     async def _declare(self, control: Control, *, idle: bool) -> bool:
-        """Tell starters whether to notify; True when that was known already, so nothing was missed meanwhile."""
+        """Tell starters whether to notify; True when that was known already, so nothing was missed
+        meanwhile.
+        """
         known = self._declared_idle is idle
         if not known:
             await control.heartbeat(idle=idle, running=len(self._runs))
@@ -179,7 +186,8 @@ class Worker:
             async with asyncio.timeout(timeout):
                 await self._wake.wait()
 
-    # -- runs -------------------------------------------------------------------------------------------------
+    # -- runs
+    # -------------------------------------------------------------------------------------------------
 
     def _launch(self, control: Control, programs: Programs, claim: Claim) -> None:
         task = asyncio.create_task(self._run_one(control, programs, claim))
@@ -226,14 +234,22 @@ class Worker:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("run %s was interrupted: %s", claim.id, error, extra={"instance": claim.id})
             if self._services is not None:
-                asyncio.ensure_future(self._give_back(self._services.control, claim))
+                self._aside(self._give_back(self._services.control, claim))
+
+    def _aside(self, chore: Coroutine[Any, Any, None]) -> None:
+        """Do something small without waiting for it."""
+        task = asyncio.create_task(chore)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
 
     async def _give_back(self, control: Control, claim: Claim) -> None:
         with suppress(psycopg.Error):
             await control.release([claim.id])
 
     async def _drain(self) -> None:
-        """Let the steps in progress end, for a while; whatever is still running then is handed over as it is."""
+        """Let the steps in progress end, for a while; whatever is still running then is handed over
+        as it is.
+        """
         tasks = [task for _, task in self._runs.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=self._config.drain_seconds)
@@ -255,14 +271,15 @@ class Worker:
                 await self._services.control.connection.close()
         self._services = None
 
-    # -- notifications and heartbeat ----------------------------------------------------------------------------
+    # -- notifications and heartbeat
+    # ----------------------------------------------------------------------------
 
     def _heard(self, payload: str) -> None:
         """A notification: 'w' work, 's:<id>' a signal, 'c:<id>' a cancellation."""
         kind, _, instance_id = payload.partition(":")
         runner, task = self._runs.get(instance_id, (None, None))
         if kind == "s" and runner is not None:
-            asyncio.ensure_future(self._fetch_letters(runner))
+            self._aside(self._fetch_letters(runner))
         elif kind == "s" and instance_id:
             self._unheard.add(instance_id)
         elif kind == "c" and task is not None:

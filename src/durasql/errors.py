@@ -12,8 +12,8 @@
        |- RunCancelled        exit 3
        |- RunTimedOut         exit 4
 
-Codes are stable: docs/errors.md is generated from the registries (`check.codes` for diagnostics, this tree for
-the rest) and a code is never given a second meaning.
+Codes are stable: docs/errors.md is generated from the registries (`check.codes` for diagnostics, this
+tree for the rest) and a code is never given a second meaning.
 """
 
 from __future__ import annotations

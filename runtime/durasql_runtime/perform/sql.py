@@ -1,5 +1,5 @@
-"""Perform SQL steps. In: a statement template and its scope. Out: the result as JSON, with the step's transaction
-still open, so that its record commits with it.
+"""Perform SQL steps. In: a statement template and its scope. Out: the result as JSON, with the step's
+transaction still open, so that its record commits with it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class SqlPerformer:
     async def perform(
         self, step: Step, key: Key, template: str, scope: Scope, attempt: Callable[[Key], Awaitable[None]]
     ) -> Outcome:
-        """The step's value, its transaction open; or why it failed, everything undone. Raises `StepRefused`."""
+        """The step's value, its transaction open; or why it failed, everything undone. Raises
+        `StepRefused`.
+        """
         try:
             text = substitute_sql(template, scope)
         except SubstituteError as error:

@@ -55,7 +55,9 @@ class Step:
         return self._session
 
     async def run(self, statements: Sequence[str], limit: int) -> list[PGresult]:
-        """Run statements in a transaction that stays open, committing what is carried in the same round trip."""
+        """Run statements in a transaction that stays open, committing what is carried in the same
+        round trip.
+        """
         session = await self.session()
         carried, self.carried = self.carried, None
         return await session.step(

@@ -1,7 +1,7 @@
 """Arm the waits: SLEEP, WAIT_SCHEDULE and SIGNAL. They are not performed, they become due.
 
-In: the node's configuration and the database's clock. Out: `Armed` (a journal row with its deadline, and what the wait
-comes to when the deadline passes), or an outcome at once when there is nothing to wait for.
+In: the node's configuration and the database's clock. Out: `Armed` (a journal row with its deadline, and
+what the wait comes to when the deadline passes), or an outcome at once when there is nothing to wait for.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """THE opcode table. Encoder, verifier, listing, machine tests and docs/bytecode.md all derive from it.
 
-An instruction belongs to one node of the graph. Leaves take their configuration from that node, so a step's text
-is stored once. Values travel in an accumulator: every leaf and every composite leaves its value there.
+An instruction belongs to one node of the graph. Leaves take their configuration from that node, so a
+step's text is stored once. Values travel in an accumulator: every leaf and every composite leaves its
+value there.
 """
 
 from __future__ import annotations
@@ -61,41 +62,94 @@ class OpSpec:
 
 
 _ROWS: Final = (
-    OpSpec(Op.SQL, (), Guarantee.EXACTLY_ONCE, True,
-           "Run the statement as the submitting role; its rows are the value."),
-    OpSpec(Op.THEN, (), Guarantee.NONE, False,
-           "The sequence is over; its value is its second step's."),
-    OpSpec(Op.IF, (Operand.PC,), Guarantee.NONE, False,
-           "Go on if the condition's value is true, else jump to the operand."),
-    OpSpec(Op.JOIN, (Operand.PCS, Operand.PC), Guarantee.NONE, False,
-           "Start a strand at each pc of the list; when all have ended, go on at the last operand with the array of "
-           "their values."),
-    OpSpec(Op.LOOP, (Operand.PC,), Guarantee.NONE, False,
-           "Enter generation 1 of the loop; the operand is the pc after it."),
-    OpSpec(Op.BREAK, (), Guarantee.NONE, False,
-           "Leave the innermost loop with the configured value."),
-    OpSpec(Op.RACE, (Operand.PCS, Operand.PC), Guarantee.NONE, False,
-           "Start a strand at each pc of the list; the first to end decides and the other is cancelled."),
-    OpSpec(Op.SLEEP, (), Guarantee.EXACTLY_ONCE, True,
-           "Wait for a number of seconds; the deadline is kept over restarts."),
-    OpSpec(Op.WAIT_SCHEDULE, (), Guarantee.EXACTLY_ONCE, True,
-           "Wait for the next tick of a cron expression."),
-    OpSpec(Op.HTTP, (), Guarantee.AT_LEAST_ONCE, True,
-           "Send a request; every attempt carries the same Idempotency-Key."),
-    OpSpec(Op.HTTP_MULTIPART, (), Guarantee.AT_LEAST_ONCE, True,
-           "Send a multipart/form-data request; every attempt carries the same Idempotency-Key."),
-    OpSpec(Op.SIGNAL, (), Guarantee.EXACTLY_ONCE, True,
-           "Wait for a signal, or for the timeout."),
-    OpSpec(Op.IF_ROWS, (Operand.PC,), Guarantee.NONE, False,
-           "Go on if the named result has rows, else jump to the operand."),
-    OpSpec(Op.END_IF, (), Guarantee.NONE, False,
-           "The choice is over; its value is that of the branch taken."),
+    OpSpec(
+        Op.SQL,
+        (),
+        Guarantee.EXACTLY_ONCE,
+        True,
+        "Run the statement as the submitting role; its rows are the value.",
+    ),
+    OpSpec(Op.THEN, (), Guarantee.NONE, False, "The sequence is over; its value is its second step's."),
+    OpSpec(
+        Op.IF,
+        (Operand.PC,),
+        Guarantee.NONE,
+        False,
+        "Go on if the condition's value is true, else jump to the operand.",
+    ),
+    OpSpec(
+        Op.JOIN,
+        (Operand.PCS, Operand.PC),
+        Guarantee.NONE,
+        False,
+        "Start a strand at each pc of the list; when all have ended, go on at the operand with their values.",
+    ),
+    OpSpec(
+        Op.LOOP,
+        (Operand.PC,),
+        Guarantee.NONE,
+        False,
+        "Enter generation 1 of the loop; the operand is the pc after it.",
+    ),
+    OpSpec(Op.BREAK, (), Guarantee.NONE, False, "Leave the innermost loop with the configured value."),
+    OpSpec(
+        Op.RACE,
+        (Operand.PCS, Operand.PC),
+        Guarantee.NONE,
+        False,
+        "Start a strand at each pc of the list; the first to end decides and the other is cancelled.",
+    ),
+    OpSpec(
+        Op.SLEEP,
+        (),
+        Guarantee.EXACTLY_ONCE,
+        True,
+        "Wait for a number of seconds; the deadline is kept over restarts.",
+    ),
+    OpSpec(
+        Op.WAIT_SCHEDULE, (), Guarantee.EXACTLY_ONCE, True, "Wait for the next tick of a cron expression."
+    ),
+    OpSpec(
+        Op.HTTP,
+        (),
+        Guarantee.AT_LEAST_ONCE,
+        True,
+        "Send a request; every attempt carries the same Idempotency-Key.",
+    ),
+    OpSpec(
+        Op.HTTP_MULTIPART,
+        (),
+        Guarantee.AT_LEAST_ONCE,
+        True,
+        "Send a multipart/form-data request; every attempt carries the same Idempotency-Key.",
+    ),
+    OpSpec(Op.SIGNAL, (), Guarantee.EXACTLY_ONCE, True, "Wait for a signal, or for the timeout."),
+    OpSpec(
+        Op.IF_ROWS,
+        (Operand.PC,),
+        Guarantee.NONE,
+        False,
+        "Go on if the named result has rows, else jump to the operand.",
+    ),
+    OpSpec(
+        Op.END_IF, (), Guarantee.NONE, False, "The choice is over; its value is that of the branch taken."
+    ),
     OpSpec(Op.JUMP, (Operand.PC,), Guarantee.NONE, False, "Go on at the operand."),
     OpSpec(Op.END, (), Guarantee.NONE, False, "The strand, or the program, is over."),
-    OpSpec(Op.WHILE, (), Guarantee.NONE, False,
-           "The loop's body is over; remember its value and judge the condition that follows."),
-    OpSpec(Op.NEXT, (Operand.PC,), Guarantee.NONE, False,
-           "Begin the next generation of the loop at the operand, or leave it when its condition is false."),
-)  # fmt: skip
+    OpSpec(
+        Op.WHILE,
+        (),
+        Guarantee.NONE,
+        False,
+        "The loop's body is over; remember its value and judge the condition that follows.",
+    ),
+    OpSpec(
+        Op.NEXT,
+        (Operand.PC,),
+        Guarantee.NONE,
+        False,
+        "Begin the next generation of the loop at the operand, or leave it when its condition is false.",
+    ),
+)
 
 OPCODES: Final[dict[Op, OpSpec]] = {row.op: row for row in _ROWS}

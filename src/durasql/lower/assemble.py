@@ -21,7 +21,8 @@ from durasql.syntax.envelope import EnvelopeError, decode
 Envelope: TypeAlias = dict[str, Any]
 
 _LINE: Final = re.compile(
-    r" (?P<pc>\d{4,})  (?P<op>\w+)\s*(?P<operands>.*?)\s*(?:=> (?P<bind>\w+))?\s*(?:exactly once|at least once)?"
+    r" (?P<pc>\d{4,})  (?P<op>\w+)\s*(?P<operands>.*?)\s*(?:=> (?P<bind>\w+))?\s*"
+    r"(?:exactly once|at least once)?"
 )
 _NUMBER: Final = re.compile(r"\d{4,}")
 
@@ -101,7 +102,7 @@ class _Reader:
             else:
                 stack.append(self._other(line))
         if len(stack) != 1:
-            raise ProgramError(f"the block that ends at {self._pc:04d} has {len(stack)} values instead of one")
+            raise ProgramError(f"the block that ends at {self._pc:04d} leaves {len(stack)} values, not one")
         return stack[0]
 
     def _other(self, line: _Line) -> Envelope:

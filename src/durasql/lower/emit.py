@@ -76,5 +76,3 @@ def lower(root: ast.Node) -> Program:
     emitter.lower(root)
     emitter.emit(Op.END, root)
     return Program(FORMAT, graph_hash(root), tuple(nodes), tuple(emitter.code))
-
-

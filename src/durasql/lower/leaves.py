@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 def lower_leaf(out: Emitter, node: ast.Node) -> None:
-    """One instruction that takes its configuration from the node. (A break's name is kept and binds nothing.)"""
+    """One instruction that takes its configuration from the node. A break's name is kept and binds
+    nothing.
+    """
     out.emit(Op(node_type(node)), node, bind=node.name)
-

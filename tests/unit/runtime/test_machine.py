@@ -53,7 +53,9 @@ def program_of(graph: ast.Node) -> Program:
 
 
 class Table:
-    """df.journal's own rules, in memory: one row per node; a row keeps its loop's names within a generation."""
+    """df.journal's own rules, in memory: one row per node; a row keeps its loop's names within a
+    generation.
+    """
 
     def __init__(self) -> None:
         self.rows: dict[int, Row] = {}
@@ -152,7 +154,7 @@ def test_join_waits_for_all_and_keeps_branch_order() -> None:
     run = Run(ast.Join((sql("a"), sql("b"), sql("c"))))
     assert run.ready == ["a", "b", "c"]
     run.finish("c").finish("a").finish("b", "2")
-    assert run.result == Done(f'[{ROW_1},{ROW_1.replace("1}]", "2}]")},{ROW_1}]')
+    assert run.result == Done(f"[{ROW_1},{ROW_1.replace('1}]', '2}]')},{ROW_1}]")
 
 
 def test_join_failure_lets_the_siblings_finish_first() -> None:
