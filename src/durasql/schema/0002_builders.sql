@@ -164,6 +164,18 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION df._normal_level(df._envelope) IS 'One level of an envelope with its strings in normal form.';
 
+-- Text may be JSON and an envelope and still hold what no text in PostgreSQL can, such as \u0000. Then the members
+-- cannot be read one by one, and this finds out that it was meant as an envelope.
+CREATE FUNCTION df._unreadable_type(operand text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN pg_catalog.substring(operand::json::text, '"node_type"\s*:\s*"([^"\\]*)"');
+EXCEPTION
+    WHEN data_exception OR statement_too_complex THEN
+        RETURN NULL;
+END $$;
+COMMENT ON FUNCTION df._unreadable_type(text) IS 'The node type of JSON text that cannot be taken apart, NULL if it is no JSON.';
+
 -- Any operand as a canonical envelope. Text that is no JSON object with a node_type, and envelopes of an unknown
 -- type, become SQL steps. Envelopes made by builders are recognised because putting their members together
 -- again gives the same text; only others pay for the thorough checks.
@@ -200,7 +212,10 @@ BEGIN
             END IF;
         EXCEPTION
             WHEN data_exception OR statement_too_complex THEN
-                made := NULL;  -- no JSON object
+                made := NULL;
+                IF df._unreadable_type(operand) IS NOT NULL THEN
+                    defect := SQLERRM;
+                END IF;
         END;
         IF defect IS NOT NULL THEN
             RAISE EXCEPTION 'Invalid Durofut JSON: failed to deserialize workflow step: %', defect

@@ -362,10 +362,11 @@ BEGIN
         WHEN statement_too_complex THEN
             RETURN fut;  -- the graph walk says how deep it may be
         WHEN data_exception THEN
+            kind := COALESCE(kind, df._unreadable_type(fut));
+            defect := SQLERRM;
             IF kind IS NULL THEN
                 RETURN NULL;
             END IF;
-            defect := SQLERRM;
     END;
     IF kind <> ALL (df._node_types()) THEN
         RAISE EXCEPTION 'Invalid durable function: Unknown node_type ''%''. Valid types: %', kind,
