@@ -64,15 +64,6 @@ $$;
 COMMENT ON FUNCTION df.list_secrets() IS
     'Names of the secrets that the caller may use (all of them for the owner of schema df), never their values.';
 
--- Secrets are of use in HTTP steps only, so they are granted with them. Nobody may name column owner.
-CREATE OR REPLACE FUNCTION df._http_privileges() RETURNS TABLE (privilege text, object text)
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$
-    VALUES ('EXECUTE', 'FUNCTION df.http(text, text, text, jsonb, integer)'),
-           ('EXECUTE', 'FUNCTION df.http_multipart(text, text, jsonb, jsonb, integer)'),
-           ('SELECT, INSERT (name, ciphertext), UPDATE (ciphertext, updated_at), DELETE', 'df.secrets')
-$$;
-
 CREATE FUNCTION df._secrets_of(p_role text, p_names text[]) RETURNS TABLE (name text, ciphertext text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$

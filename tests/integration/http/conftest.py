@@ -1,7 +1,7 @@
 """A web site with manners and without, on loopback, and a performer that may reach it.
 
 site        a running Site; site.url("/path"), site.requests, site.answer("/path", b"raw bytes", …)
-perform     perform(site.url(…), method=…, …) -> Outcome, through an HttpPerformer whose rules name 127.0.0.0/8
+perform     perform(site.url(…), method=…, …) -> Outcome, by a performer whose rules name loopback
 """
 
 from __future__ import annotations

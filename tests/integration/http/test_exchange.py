@@ -1,4 +1,4 @@
-"""HTTP steps against a real server: requests, envelopes, failures, limits (http-and-security A2 to A5, S4, S5)."""
+"""HTTP steps against a real server: requests, envelopes, failures, limits (P9, S4, S5)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def response(
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{typed}{extra}\r\n".encode("latin-1") + body
 
 
-# --- the envelope ----------------------------------------------------------------------------------------------------
+# --- the envelope ---------------------------------------------------------------------------------
 
 
 async def test_the_envelope_has_its_keys_in_order(site, perform):
@@ -102,7 +102,7 @@ async def test_text_or_base64(site, perform, content_type, body, encoding, text)
     json.dumps(got).encode()
 
 
-# --- the request -----------------------------------------------------------------------------------------------------
+# --- the request ----------------------------------------------------------------------------------
 
 
 async def test_a_body_goes_as_given_and_nothing_is_added_to_it(site, perform):
@@ -233,7 +233,7 @@ async def test_without_a_role_nothing_is_sent(lab, site):
     assert not site.requests
 
 
-# --- limits and hostile servers --------------------------------------------------------------------------------------
+# --- limits and hostile servers -------------------------------------------------------------------
 
 MEGABYTE = 1 << 20
 
@@ -269,7 +269,8 @@ async def test_an_endless_body_ends_at_the_limit_and_costs_no_more_than_it(site,
     finally:
         tracemalloc.stop()
     assert failed.message == (
-        f"Failed to read response body: it is larger than {4 * MEGABYTE} bytes (setting http_max_response_bytes)"
+        f"Failed to read response body: it is larger than {4 * MEGABYTE} bytes"
+        " (setting http_max_response_bytes)"
     )
     assert peak < 12 * MEGABYTE
     await site.gone.wait()

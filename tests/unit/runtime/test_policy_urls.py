@@ -1,4 +1,4 @@
-"""URL tricks: one parser for decision and dialling, and nothing that a resolver would read differently (A6)."""
+"""URL tricks: one parser for decision and dialling, nothing that a resolver would read differently (S3)."""
 
 from __future__ import annotations
 

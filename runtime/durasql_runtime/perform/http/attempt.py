@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from durasql_runtime.perform.http import headers as header
-from durasql_runtime.perform.http.call import HttpCall, StepFailed
+from durasql_runtime.perform.http.call import Blocked, HttpCall, StepFailed
 from durasql_runtime.perform.http.config import Draft
 from durasql_runtime.perform.http.exchange import Request
 from durasql_runtime.perform.http.multipart import decode, encode
@@ -36,8 +36,7 @@ class Attempt:
 
     def request(self, drafted: Draft, installation: str, limits: HttpLimits) -> Request:
         """The draft with its secrets, checked against the limits, ready to be sent."""
-        place = parse_place(self._full(drafted.url))
-        shown = show(self.placeholders.show(drafted.url))
+        place, shown = self._place(drafted.url)
         key = header.idempotency_key(self.call, installation)
         try:
             content, content_type = self._content(drafted, key)
@@ -57,6 +56,23 @@ class Attempt:
             else f"The setting http_max_timeout ends requests after {timeout} s."
         )
         return Request(drafted.method, place, shown, pairs, content, timeout, hint)
+
+    def _place(self, template: str) -> tuple[Place, str]:
+        """The parsed URL, and how it is shown. Parsers quote pieces, and a piece of a secret is secret."""
+        shown = self.placeholders.show(template)
+        with_secrets = shown != template
+        try:
+            place = parse_place(self._full(template))
+        except StepFailed as error:
+            if not with_secrets:
+                raise
+            raise _unusable(error, show(shown)) from None
+        if with_secrets:
+            if place.target.host not in shown.lower():
+                self.redactor.hide_in_failures(place.target.host)
+            if place.url.userinfo:
+                self.redactor.hide(_basic(place))
+        return place, show(shown)
 
     def _full(self, text: str) -> str:
         return self.placeholders.reveal(text, self.values)
@@ -107,7 +123,18 @@ def _defaults(place: Place, key: str) -> dict[str, str]:
         "Idempotency-Key": key,
     }
     if place.url.userinfo:
-        user, _, password = place.url.userinfo.decode("ascii").partition(":")
-        pair = f"{unquote(user)}:{unquote(password)}".encode()
-        defaults["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+        defaults["Authorization"] = f"Basic {_basic(place)}"
     return defaults
+
+
+def _basic(place: Place) -> str:
+    """Credentials of the URL as HTTP sends them."""
+    user, _, password = place.url.userinfo.decode("ascii").partition(":")
+    return base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+
+
+def _unusable(error: StepFailed, shown: str) -> StepFailed:
+    hint = "Secrets are not shown, so neither is what is wrong with the whole; check their values."
+    if isinstance(error, Blocked):
+        return Blocked(f"Blocked: the URL {shown} is not valid with its secrets filled in.", hint=hint)
+    return StepFailed(f"HTTP request failed: {shown} - it is not valid with its secrets filled in", hint=hint)

@@ -201,7 +201,7 @@ def reason(error: BaseException) -> str:
     while step is not None:
         if isinstance(step, ssl.SSLError):
             return str(step.reason or step)
-        if isinstance(step, OSError) and step.errno and not isinstance(step, socket.gaierror):
+        if isinstance(step, OSError) and step.errno is not None and step.errno > 0:
             return os.strerror(step.errno)
         step = step.__cause__ or step.__context__
     return str(error) or "timed out"

@@ -13,7 +13,8 @@ import html
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from urllib.parse import quote, quote_plus
 
 from durasql_runtime.outcome import Failed
@@ -26,6 +27,9 @@ SHORTEST = 4
 
 # One number per process: tokens never leave it, and compiled templates with tokens in them can be remembered.
 _NONCE = secrets.token_hex(16)
+
+_TELLING = 8
+"""Characters from which on a part of a secret is hidden by itself."""
 
 
 class Placeholders:
@@ -63,9 +67,21 @@ class Redactor:
     """Takes secrets out of whatever comes back: servers echo headers, libraries quote their input."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
-        shapes = {shape: f"{{secret:{name}}}" for name, value in values.items() for shape in _shapes(value)}
-        # Longest first, so that no shape is broken up by a shorter one inside it.
-        self._shapes = dict(sorted(shapes.items(), key=lambda item: -len(item[0])))
+        self._shapes: dict[str, str] = {}
+        self._failure_shapes: dict[str, str] = {}
+        for name, value in values.items():
+            for piece in _pieces(value):
+                self._shapes |= dict.fromkeys(_shapes(piece), f"{{secret:{name}}}")
+        self._sort()
+
+    def hide(self, text: str) -> None:
+        """Take out one more text, made of secrets."""
+        self._shapes[text] = "***"
+        self._sort()
+
+    def hide_in_failures(self, text: str) -> None:
+        """Take out one more text, but only of failures: results may well speak of it."""
+        self._failure_shapes[text] = "***"
 
     def text(self, text: str) -> str:
         """The text with `{secret:name}` wherever a secret stood, plain or in a usual encoding."""
@@ -89,7 +105,28 @@ class Redactor:
         )
 
     def _clean(self, text: str) -> str:
-        return self.text(text).replace("\x00", "\\x00").encode("utf-8", "replace").decode()
+        text = self.text(text)
+        for shape, stand_in in self._failure_shapes.items():
+            text = text.replace(shape, stand_in)
+        return text.replace("\x00", "\\x00").encode("utf-8", "replace").decode()
+
+    def _sort(self) -> None:
+        """Longest first, so that no shape is broken up by a shorter one inside it."""
+        self._shapes = dict(sorted(self._shapes.items(), key=lambda item: -len(item[0])))
+
+
+def _pieces(value: str) -> Iterator[str]:
+    """The value, and parts of it that are as telling: lines, what follows a host, what base64 hides."""
+    yield value
+    yield from (line.strip() for line in value.splitlines() if len(line.strip()) >= _TELLING)
+    _, found, rest = value.partition("://")
+    if found:
+        path = rest.lstrip("/").partition("/")[2]
+        yield from (piece for piece in (path, path.partition("?")[2]) if len(piece) >= _TELLING)
+    with suppress(ValueError):
+        decoded = base64.b64decode(value, validate=True).decode("utf-8")
+        if len(decoded) >= _TELLING:
+            yield decoded
 
 
 def _shapes(value: str) -> set[str]:
