@@ -75,7 +75,7 @@ def _node_lines(node: Any, indent: str, role: str = "") -> Iterator[str]:
     values: list[str] = []
     for item in fields(node):
         value = getattr(node, item.name)
-        if item.name == "span" or value is None:
+        if not item.compare or value is None:
             continue
         if hasattr(value, "children"):
             children.append((item.name, value))

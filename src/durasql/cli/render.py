@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ _ENDLESS: Final = 100_000
 """Columns of a console that is no terminal: nothing is wrapped or cut."""
 
 _MARKS: Final = {"✓": "green", "✗": "red", "⏳": "yellow", "○": "dim", "⊘": "dim"}
+_SECTION: Final = re.compile(r"(↻ body|[?] while|[?] condition|✓ then|✗ else|║ branch \d+):$")
 _SEVERITY: Final = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 _STATUS: Final = {"completed": "green", "failed": "red", "cancelled": "magenta", "running": "yellow"}
 
@@ -69,7 +71,19 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         shown.add_column(column, overflow="fold")
     for row in rows:
         shown.add_row(*(_cell(column, value) for column, value in zip(columns, row, strict=True)))
-    console().print(shown)
+    _print_table(shown)
+
+
+def _print_table(shown: Table) -> None:
+    """A table; into a pipe without the blanks that fill its last column."""
+    screen = console()
+    if is_terminal():
+        screen.print(shown)
+        return
+    with screen.capture() as captured:
+        screen.print(shown)
+    for text in captured.get().splitlines():
+        print(text.rstrip())
 
 
 def _cell(column: str, value: Any) -> Text:
@@ -89,7 +103,7 @@ def facts(pairs: Mapping[str, Any]) -> None:
     for name, value in pairs.items():
         if value is not None:
             shown.add_row(name, _cell(name, value))
-    console().print(shown)
+    _print_table(shown)
 
 
 def result(value: Any) -> None:
@@ -135,22 +149,51 @@ def diagnostics(found: Sequence[Diagnostic], stream: TextIO | None = None) -> No
 
 
 def tree(text: str) -> Text:
-    """df.explain's text with its marks in colour."""
-    shown = Text("\n".join(part.rstrip() for part in text.splitlines()))
+    """df.explain's text with one line for each node and its marks in colour."""
+    shown = Text("\n".join(_one_line_per_node(text)))
     for mark, style in _MARKS.items():
         shown.highlight_words([mark], style)
     return shown
+
+
+def _one_line_per_node(text: str) -> Iterator[str]:
+    """df.explain keeps the line breaks of a step's SQL, which tear the tree apart; here they become blanks."""
+    header, gap, body = text.rpartition("\n\n")
+    yield from (part.rstrip() for part in (header + gap).splitlines())
+    node = ""
+    for part in body.splitlines():
+        node = f"{node} {part.strip()}" if node else part.rstrip()
+        if node.endswith(tuple(_MARKS)) or _SECTION.search(node):
+            connector, sql, rest = node.partition("SQL: ")
+            yield connector + sql + " ".join(rest.split())
+            node = ""
+    if node:
+        yield node
 
 
 def print_tree(text: str) -> None:
     console().print(tree(text))
 
 
+class LiveTree:
+    """A tree that is redrawn in place when it changes."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._shown = ""
+
+    def show(self, text: str) -> None:
+        """Draw df.explain's text unless it is on the screen already."""
+        if text != self._shown:
+            self._live.update(tree(text), refresh=True)
+            self._shown = text
+
+
 @contextmanager
-def live_tree() -> Iterator[Live | None]:
-    """A tree that is redrawn in place; None where stdout is no terminal."""
+def live_tree() -> Iterator[LiveTree | None]:
+    """A tree to draw on while the block runs; None where stdout is no terminal."""
     if not is_terminal():
         yield None
         return
     with Live(console=console(), auto_refresh=False) as live:
-        yield live
+        yield LiveTree(live)

@@ -21,8 +21,6 @@ from durasql.source import Source
 from durasql.syntax.ast import SetVar
 
 if TYPE_CHECKING:
-    from rich.live import Live
-
     from durasql.client import AsyncClient, Instance
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -180,16 +178,15 @@ class _Run:
             while True:
                 instance = await client.instance(self._id)
                 if live is not None:
-                    await self._draw(client, live)
+                    live.show(await client.explain(self._id))
                 if instance.over:
                     break
                 await self._pause(working)
         if live is None and self._tree:
             render.print_tree(await client.explain(self._id))
+        if live is not None or self._tree:
+            render.line()
         return instance
-
-    async def _draw(self, client: AsyncClient, live: Live) -> None:
-        live.update(render.tree(await client.explain(self._id)), refresh=True)
 
     async def _pause(self, working: asyncio.Task[None]) -> None:
         """Wait a moment; raises if the worker is gone or the user wants to."""

@@ -22,6 +22,9 @@ from durasql.errors import (
 )
 
 _NO_SCHEMA = (errors.InvalidSchemaName, errors.UndefinedFunction, errors.UndefinedTable)
+# SQLSTATEs of a lost or refused connection: 08 connection, 28 login, 3D000 no such database, 53300 too many, 57P0x
+# shut down. (Other SQLSTATEs of psycopg's OperationalError, such as 55000, come from a server that is well.)
+_UNREACHABLE = re.compile(r"08|28|3D000|53300|57P0")
 _MESSAGES = (
     (re.compile(r"Instance not found"), NotFound),
     (re.compile(r"Timeout after \d+s waiting for instance"), RunTimedOut),
@@ -49,19 +52,17 @@ def translate(error: psycopg.Error) -> StoreError | RunTimedOut:
         return PermissionDenied(
             said, hint="The owner of schema df grants access with SELECT df.grant_usage('your_role')."
         )
-    if error.sqlstate is None or isinstance(error, psycopg.OperationalError):
-        return _connection_problem(error, said)
+    if error.sqlstate is None or _UNREACHABLE.match(error.sqlstate):
+        return _unreachable(error, said)
     for pattern, kind in _MESSAGES:
         if pattern.search(said):
             return kind(said, hint=error.diag.message_hint)
     return StoreError(_with_detail(said, error), hint=error.diag.message_hint)
 
 
-def _connection_problem(error: psycopg.Error, said: str) -> StoreError:
+def _unreachable(error: psycopg.Error, said: str) -> StoreError:
     if isinstance(error, psycopg.ProgrammingError):  # a DSN that libpq cannot read
         return DatabaseUnreachable(f"not a usable DSN: {said}")
-    if isinstance(error, (errors.QueryCanceled, errors.LockNotAvailable)):
-        return StoreError(said, hint=error.diag.message_hint)
     return DatabaseUnreachable(
         f"cannot reach the database: {_with_detail(said, error)}",
         hint="Check --dsn, DURASQL_DSN or the PG* variables; durasql db status shows which one is used.",

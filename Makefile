@@ -1,0 +1,55 @@
+# durasql. `make help` lists the targets.
+#
+# The virtual environment .venv is made on first use and updated when pyproject.toml changes; after that nothing
+# here needs a network. PYTHON chooses the interpreter that it is made with.
+
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := src runtime grammar tests conformance bench examples
+TESTFLAGS ?= -n auto
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test check conformance crash golden clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 22
+
+run: $(VENV)/.run ## run the examples on an embedded PostgreSQL and show what happens
+	@$(BIN)/python examples/run_all.py
+
+test: check $(VENV)/.test ## everything: check, then all tests on real servers
+	$(BIN)/python -m pytest $(TESTFLAGS) --ignore=tests/unit
+
+check: $(VENV)/.test ## without a database, in seconds: style, types, import directions, unit tests
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest tests/unit -q
+
+conformance: $(VENV)/.test ## the language: every case on real servers, beside its golden files
+	$(BIN)/python -m pytest conformance $(TESTFLAGS)
+
+crash: $(VENV)/.test ## kill workers and servers at every point and look for lost or doubled work
+	$(BIN)/python -m pytest -m crash $(TESTFLAGS)
+
+golden: $(VENV)/.test ## accept the output of the conformance cases as the new golden files
+	$(BIN)/python -m pytest conformance --snapshot-update
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+
+$(VENV)/bin/python:
+	@echo "making $(VENV)"
+	@sh tools/make-venv $(VENV)
+
+$(VENV)/.run: pyproject.toml | $(VENV)/bin/python
+	@echo "installing durasql into $(VENV)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	@echo "installing durasql and what its tests need into $(VENV)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]'
+	@touch $@ $(VENV)/.run

@@ -1,0 +1,68 @@
+"""Run every example on a temporary embedded server and show what happens: `make run`.
+
+Each is run as a user would run it, `durasql run FILE`, by an ordinary role. Exits with the worst exit code.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from durasql.embedded import Embedded
+from durasql.errors import DurasqlError
+
+HERE = Path(__file__).parent
+
+
+def introduction(text: str) -> str:
+    """The comment that a file begins with."""
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("--"):
+            break
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def run(path: Path, dsn: str) -> int:
+    """Run one example; its output goes to ours."""
+    print(f"\n{'─' * 100}\n$ durasql run {os.path.relpath(path)}\n")
+    print(introduction(path.read_text(encoding="utf-8")) + "\n", flush=True)
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "durasql", "run", "--tree", "--timeout", "60", "--dsn", dsn, str(path)],
+        check=False,
+    )
+    print(f"\nexit code {done.returncode}, {time.monotonic() - began:.1f} s", flush=True)
+    return done.returncode
+
+
+def main() -> int:
+    paths = sorted(HERE.glob("*.dsql"), key=lambda path: (path.stem != "hello", path.stem))
+    began = time.monotonic()
+    folder = tempfile.mkdtemp(prefix="durasql-run-")
+    try:
+        with Embedded(Path(folder)).running() as dsn:
+            print(f"An embedded PostgreSQL is running in {folder}")
+            codes = {path.name: run(path, dsn) for path in paths}
+    except DurasqlError as error:
+        print(f"durasql: {error.message}\n  hint: {error.hint}", file=sys.stderr)
+        return error.exit_code
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    failed = [name for name, code in codes.items() if code]
+    print(
+        f"\n{len(codes) - len(failed)} of {len(codes)} examples completed in {time.monotonic() - began:.1f} s"
+    )
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return max(codes.values(), default=0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
