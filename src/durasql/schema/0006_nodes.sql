@@ -13,7 +13,7 @@ CREATE POLICY journal_user_isolation ON df.journal FOR SELECT
 
 CREATE FUNCTION df._node_id(number integer) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-AS $$ SELECT lpad(to_hex($1), 8, '0') $$;
+RETURN lpad(to_hex($1), 8, '0');
 COMMENT ON FUNCTION df._node_id(integer) IS 'The id that users see for a node number.';
 
 -- The configuration of an IF, LOOP or JOIN names its children outside left and right; what the graph's author put

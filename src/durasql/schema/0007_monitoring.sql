@@ -3,18 +3,16 @@
 
 CREATE FUNCTION df._instance_output(status text, output text, cancel_reason text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$
-    SELECT CASE $1 WHEN 'cancelled' THEN 'canceled: ' || coalesce($3, 'Cancelled by user')
+RETURN CASE $1 WHEN 'cancelled' THEN 'canceled: ' || coalesce($3, 'Cancelled by user')
                    WHEN 'completed' THEN $2
-                   WHEN 'failed' THEN $2 END
-$$;
+                   WHEN 'failed' THEN $2 END;
 COMMENT ON FUNCTION df._instance_output(text, text, text) IS
     'What an instance came to: result text, error text or "canceled: <reason>"; NULL while it runs.';
 
 -- Only a loop at the root makes further executions; its counter is the first one of the root's own journal row.
 CREATE FUNCTION df._execution_number(root_gen text) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$ SELECT coalesce(nullif(split_part($1, '.', 1), '')::bigint, 1) $$;
+RETURN coalesce(nullif(split_part($1, '.', 1), '')::bigint, 1);
 COMMENT ON FUNCTION df._execution_number(text) IS 'Number of the execution an instance is in, from its root node''s generation.';
 
 CREATE FUNCTION df._check_page_size(limit_count integer) RETURNS void
@@ -39,9 +37,7 @@ COMMENT ON FUNCTION df._check_page_size(integer) IS 'Refuses page sizes that df.
 
 CREATE FUNCTION df._cursor(created_at timestamptz, id text) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
-AS $$
-    SELECT encode(convert_to('v1|' || to_char($1, 'YYYY-MM-DD"T"HH24:MI:SS.USOF') || '|' || $2, 'UTF8'), 'hex')
-$$;
+RETURN encode(convert_to('v1|' || to_char($1, 'YYYY-MM-DD"T"HH24:MI:SS.USOF') || '|' || $2, 'UTF8'), 'hex');
 COMMENT ON FUNCTION df._cursor(timestamptz, text) IS 'The cursor that continues a listing after one instance.';
 
 CREATE FUNCTION df._read_cursor(after_cursor text, OUT created_at timestamptz, OUT id text)
@@ -75,7 +71,8 @@ RETURNS TABLE (instance_id text, label text, status text, execution_count bigint
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    after record;
+    after_time timestamptz;
+    after_id text;
     filter text := 'i.created_at IS NOT NULL';
 BEGIN
     IF status_filter IS NOT NULL THEN
@@ -85,7 +82,7 @@ BEGIN
         filter := filter || ' AND i.label = $2';
     END IF;
     IF after_cursor IS NOT NULL THEN
-        after := df._read_cursor(after_cursor);
+        SELECT c.created_at, c.id INTO after_time, after_id FROM df._read_cursor(after_cursor) AS c;
         filter := filter || ' AND i.created_at <= $3 AND (i.created_at < $3 OR i.id > $4)';
     END IF;
     RETURN QUERY EXECUTE
@@ -95,14 +92,14 @@ BEGIN
                ORDER BY i.created_at DESC, i.id LIMIT $5) AS i
          LEFT JOIN df.journal j ON j.instance_id = i.id AND j.node = 0
          ORDER BY i.created_at DESC, i.id'
-        USING status_filter, label_filter, after.created_at, after.id, limit_count;
+        USING status_filter, label_filter, after_time, after_id, limit_count;
 END
 $$;
 COMMENT ON FUNCTION df._list_page(text, integer, text, text) IS 'Instances the caller may see, newest first, after a cursor.';
 
 CREATE FUNCTION df._function_name() RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$ SELECT 'pg_durable::orchestration::execute-function-graph'::text $$;
+RETURN 'pg_durable::orchestration::execute-function-graph'::text;
 COMMENT ON FUNCTION df._function_name() IS 'The constant that compatible columns called function_name show.';
 
 CREATE FUNCTION df.list_instances(status_filter text DEFAULT NULL, limit_count integer DEFAULT 100)
