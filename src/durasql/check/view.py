@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
+from durasql.check.flow import Flow, flow_of
 from durasql.codes import CODES, diagnose
 from durasql.errors import CompileError, Diagnostic, Severity
 from durasql.source import Source, Span
@@ -80,6 +81,11 @@ class View:
     def finding(self, code: str, message: str, span: Span | None, hint: str | None = None) -> Diagnostic:
         """A diagnostic about this text."""
         return diagnose(code, message, self.source, span, hint)
+
+    @cached_property
+    def flows(self) -> list[Flow]:
+        """Names and reachability, graph by graph."""
+        return [flow_of(root) for root in self.graphs]
 
     @cached_property
     def _concrete(self) -> tuple[list[terms.Piece], list[Lexeme]]:

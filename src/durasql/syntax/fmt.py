@@ -1,10 +1,12 @@
 """The canonical layout of a text: `durasql fmt`.
 
-In: a text that parses. Out: the same lexemes and comments, laid out anew. Layout depends on the lexemes only, so it is idempotent, and
-since no lexeme changes its meaning the hash stays the same; `format_source` makes sure of both kinds of loss.
+In: a text that parses. Out: the same lexemes and comments, laid out anew. Layout depends on the lexemes
+only, so it is idempotent, and since no lexeme changes its meaning the hash stays the same; `format_source`
+makes sure of both kinds of loss.
 
-What fits on a line stays on one. Otherwise operators begin lines, parentheses indent what they hold, and a call has one argument a
-line. A comment behind code stays behind it; one on a line of its own stays before the lexeme that follows.
+What fits on a line stays on one. Otherwise operators begin lines, parentheses indent what they hold, and a
+call has one argument a line. A comment behind code stays behind it; one on a line of its own stays before
+the lexeme that follows.
 """
 
 from __future__ import annotations
@@ -226,7 +228,7 @@ def _attached(source: Source, lexemes: list[Lexeme], comments: list[Lexeme]) -> 
         word.blank = _blank_before(source.text, start)
         words.append(word)
     end = _Word("END", "")
-    rest = [comment for comment in reversed(waiting)]
+    rest = list(reversed(waiting))
     for comment in rest:
         _attach(source, comment, words, end, previous_end)
     if end.before:

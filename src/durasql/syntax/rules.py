@@ -74,7 +74,7 @@ def _is_timezone(name: str) -> bool:
     """Whether the IANA database has the name; PostgreSQL compares without regard to case."""
     try:
         ZoneInfo(name)
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):
         return name.lower() in {known.lower() for known in available_timezones()}
     return True
 

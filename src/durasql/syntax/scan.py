@@ -237,7 +237,11 @@ class _Scanner:
         meant = _MEANT.get(run)
         hint = f"did you mean '{meant}'?" if meant else f"the operators are {'  '.join(_OPERATORS)}"
         self.report("E104", f"unknown operator '{run}'", span, hint)
-        self.add(self.vocabulary.symbols[meant or "~>"], span.end)
+        before = self.out.lexemes[-1].kind if self.out.lexemes else "START"
+        if (before in self.vocabulary.symbols.values() and before != "RPAREN") or before == "START":
+            self.at = span.end
+        else:
+            self.add(self.vocabulary.symbols[meant or "~>"], span.end)
 
     def _punctuation(self, char: str) -> None:
         for width in (2, 1):

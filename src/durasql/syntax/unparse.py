@@ -1,8 +1,9 @@
 """AST to canonical text: `parse(unparse(x)) == x` for every tree.
 
-In: a node or a workflow. Out: text in the layout of `fmt`. Operators are used where there is one; parentheses stand wherever PostgreSQL's
-equal precedence could surprise a reader, so the checker finds no trap in what this prints. Envelopes that no text could
-build (wide joins, hand-written configurations) are printed as string literals, which builders read back.
+In: a node or a workflow. Out: text in the layout of `fmt`. Operators are used where there is one;
+parentheses stand wherever PostgreSQL's equal precedence could surprise a reader, so the checker finds no
+trap in what this prints. Envelopes that no text could build (wide joins, hand-written configurations) are
+printed as string literals, which builders read back.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def _operand(child: tuple[ast.Node, str], *, same: type[ast.Node] | None = None)
         return text
     loop = isinstance(node, ast.Loop) and node.condition is None
     three = isinstance(node, ast.Join) and len(node.branches) == 3
-    composite = isinstance(node, _CHAINS) and not three or isinstance(node, ast.If) or loop
+    composite = (isinstance(node, _CHAINS) and not three) or isinstance(node, ast.If) or loop
     if composite or (node.name is not None and not _as_literal(node) and same is None):
         return f"({text})"
     return text
@@ -208,7 +209,8 @@ def _json(value: ast.Json) -> str:
 
 
 def quote(text: str) -> str:
-    """A string literal: plain where it reads well, dollar quotes where the text has quotes or several lines."""
+    """A string literal: plain where it reads well, dollar quotes where the text has quotes or several
+    lines."""
     if "'" not in text and "\n" not in text:
         return f"'{text}'"
     if text.endswith("$"):  # the closing tag would begin one character early
