@@ -34,6 +34,21 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE STRICT
 AS $$ SELECT pg_catalog.regexp_replace(value::text, '("(?:[^"\\]|\\.)*")|([,:]) ', '\1\2', 'g') $$;
 COMMENT ON FUNCTION df._compact(jsonb) IS 'A jsonb value as compact JSON text.';
 
+-- PL/pgSQL prints empty details and hints and takes no NULL for them.
+CREATE FUNCTION df._raise(state text, message text, detail text, hint text) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF COALESCE(detail, '') = '' AND COALESCE(hint, '') = '' THEN
+        RAISE EXCEPTION '%', message USING ERRCODE = state;
+    ELSIF COALESCE(detail, '') = '' THEN
+        RAISE EXCEPTION '%', message USING ERRCODE = state, HINT = hint;
+    ELSIF COALESCE(hint, '') = '' THEN
+        RAISE EXCEPTION '%', message USING ERRCODE = state, DETAIL = detail;
+    END IF;
+    RAISE EXCEPTION '%', message USING ERRCODE = state, DETAIL = detail, HINT = hint;
+END $$;
+COMMENT ON FUNCTION df._raise(text, text, text, text) IS 'Raises an error; detail and hint may be empty.';
+
 -- ---------------------------------------------------------------------------------------------------------
 -- Operands
 -- ---------------------------------------------------------------------------------------------------------

@@ -394,10 +394,11 @@ BEGIN
             USING ERRCODE = 'program_limit_exceeded',
                   HINT = 'Keep bulk data in tables. The owner of schema df can raise the setting max_graph_bytes.';
     END IF;
+    IF df._is_dsl(fut) THEN
+        fut := df._evaluate_dsl(fut);
+    END IF;
     IF fut ~ '^[ \t\n\r]*\{' THEN
         made := df._strict_envelope(fut);
-    ELSIF df._is_dsl(fut) THEN
-        made := df._evaluate_dsl(fut);
     END IF;
     RETURN COALESCE(made, df._sql_step(fut, 'Invalid durable function: '));
 END $$;
@@ -639,11 +640,10 @@ BEGIN
     PERFORM pg_catalog.pg_advisory_unlock(1346982470, slot);
     EXECUTE pg_catalog.format('SELECT %I.dblink_disconnect($1) WHERE $1 = ANY (%1$I.dblink_get_connections())', dblink) USING connection;
     IF state IS NOT NULL THEN
-        RAISE EXCEPTION '%', df._launch_failure(state, message, context)
-            USING ERRCODE = state, DETAIL = detail, HINT = CASE WHEN hint <> '' THEN hint
-                WHEN state = '2F003' THEN pg_catalog.format(
-                    'Create a foreign server df_loopback (FOREIGN DATA WRAPPER dblink_fdw) with a user mapping that has a password, or GRANT EXECUTE ON FUNCTION %I.dblink_connect_u(text,text) TO %I.', dblink, current_user)
-                ELSE '' END;
+        PERFORM df._raise(state, df._launch_failure(state, message, context), detail, CASE
+            WHEN state = '2F003' THEN pg_catalog.format(
+                'Create a foreign server df_loopback (FOREIGN DATA WRAPPER dblink_fdw) with a user mapping that has a password, or GRANT EXECUTE ON FUNCTION %I.dblink_connect_u(text,text) TO %I.', dblink, current_user)
+            ELSE hint END);
     END IF;
     RETURN made;
 END $$;

@@ -1,0 +1,539 @@
+-- 0003 dsl: the operator language as one text, for df.start($dsl$ 'SELECT 1' |=> 'a' ~> 'SELECT $a' $dsl$).
+--
+-- In: a text. Out: the envelope that PostgreSQL makes of it. PostgreSQL itself judges precedence and types: the text is
+-- cut into tokens as PostgreSQL's scanner cuts them, every token is checked against a whitelist and written anew
+-- with nothing left to look up (df's operators and builders, pg_catalog's types), and the result is evaluated.
+-- So nothing but pure builders can run (S7), and mistakes are found here, with their place (P8).
+
+-- ---------------------------------------------------------------------------------------------------------
+-- Tokens
+-- ---------------------------------------------------------------------------------------------------------
+
+-- The end of a nested comment at the beginning of a text, or NULL if it is not closed in it.
+CREATE FUNCTION df._block_comment(win text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    level integer := 0;
+    at integer := 1;
+    edge text[];
+BEGIN
+    LOOP
+        edge := pg_catalog.regexp_match(pg_catalog.substr(win, at), '^(.*?)(/\*|\*/)');
+        IF edge IS NULL THEN
+            RETURN NULL;
+        END IF;
+        at := at + pg_catalog.length(edge[1]) + 2;
+        level := level + CASE edge[2] WHEN '/*' THEN 1 ELSE -1 END;
+        IF level = 0 THEN
+            RETURN pg_catalog.left(win, at - 1);
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION df._block_comment(text) IS 'The nested comment that a text begins with.';
+
+-- A run of operator characters is one token; a comment ends it, and it may end in + or - only if it holds a
+-- character that standard operators do not have.
+CREATE FUNCTION df._operator_run(win text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    run text := pg_catalog.substring(win, '^[~!@#^&|`?+*/%<>=-]+');
+BEGIN
+    run := COALESCE(pg_catalog.substring(run, '^(.+?)(?:--|/\*)'), run);
+    IF run !~ '[~!@#^&|`?%]' THEN
+        run := COALESCE(NULLIF(pg_catalog.regexp_replace(run, '[+-]+$', ''), ''), pg_catalog.left(run, 1));
+    END IF;
+    RETURN run;
+END $$;
+COMMENT ON FUNCTION df._operator_run(text) IS 'The operator that a text begins with, cut as PostgreSQL cuts it.';
+
+-- The token at the beginning of a text: its kind, and its characters or NULL if it does not end in this text.
+CREATE FUNCTION df._token(win text, OUT kind text, OUT token text)
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    tag text;
+BEGIN
+    CASE
+        WHEN win ~ '^[ \t\n\r\f\v]' THEN
+            kind := 'space';
+            token := pg_catalog.substring(win, '^[ \t\n\r\f\v]+');
+        WHEN pg_catalog.left(win, 2) = '--' THEN
+            kind := 'space';
+            token := pg_catalog.substring(win, '^--[^\n\r]*');
+        WHEN pg_catalog.left(win, 2) = '/*' THEN
+            kind := 'comment';
+            token := df._block_comment(win);
+        WHEN win ~ '^[eE]''' THEN
+            kind := 'string';
+            token := pg_catalog.substring(win, '^[eE]''(?:[^''\\]|''''|\\.)*''');
+        WHEN win ~ '^([uU]&)?''' THEN
+            kind := 'string';
+            token := pg_catalog.substring(win, '^(?:[uU]&)?''(?:[^'']|'''')*''');
+        WHEN win ~ '^[bBxXnN]''' THEN
+            kind := 'prefixed';
+            token := pg_catalog.left(win, 2);
+        WHEN win ~ '^\$(?:(?:[A-Za-z_]|[^\x01-\x7f])(?:[A-Za-z0-9_]|[^\x01-\x7f])*)?\$' THEN
+            kind := 'dollar';
+            tag := pg_catalog.substring(win, '^\$[^$]*\$');
+            token := pg_catalog.left(win, NULLIF(pg_catalog.strpos(
+                pg_catalog.substr(win, pg_catalog.length(tag) + 1), tag), 0) + 2 * pg_catalog.length(tag) - 1);
+        WHEN win ~ '^"' THEN
+            kind := 'quoted';
+            token := pg_catalog.substring(win, '^"(?:[^"]|"")*"');
+        WHEN win ~ '^[A-Za-z_]' THEN
+            kind := 'word';
+            token := pg_catalog.substring(win, '^[A-Za-z_][A-Za-z0-9_$]*');
+        WHEN win ~ '^\.?[0-9]' THEN
+            kind := 'number';
+            token := pg_catalog.substring(win, '^(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[A-Za-z0-9_$]*');
+        WHEN win ~ '^[~!@#^&|`?+*/%<>=-]' THEN
+            kind := 'operator';
+            token := df._operator_run(win);
+        WHEN win ~ '^(::|:=)' THEN
+            kind := 'symbol';
+            token := pg_catalog.left(win, 2);
+        ELSE
+            kind := CASE WHEN win ~ '^[(),.;]' THEN 'symbol' ELSE 'stray' END;
+            token := pg_catalog.left(win, 1);
+    END CASE;
+END $$;
+COMMENT ON FUNCTION df._token(text) IS 'The token that a text begins with, cut as PostgreSQL''s scanner cuts it.';
+
+-- One token of a long text. Looking at a small window, and at a larger one only when a token does not end in it, keeps
+-- the cost of a text proportional to its length. `at` and `stop` count bytes from 1.
+CREATE FUNCTION df._lex(source bytea, at integer, OUT kind text, OUT token text, OUT stop integer)
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    most integer := pg_catalog.octet_length(source);
+    size integer := 128;
+    edge integer;
+    win text;
+BEGIN
+    LOOP
+        edge := LEAST(at - 1 + size, most);
+        WHILE edge < most AND pg_catalog.get_byte(source, edge) & 192 = 128 LOOP
+            edge := edge - 1;
+        END LOOP;
+        win := pg_catalog.convert_from(pg_catalog.substr(source, at, edge - at + 1), 'UTF8');
+        SELECT t.kind, t.token INTO kind, token FROM df._token(win) t;
+        EXIT WHEN edge = most OR pg_catalog.length(token) + 2 < pg_catalog.length(win);
+        size := size * 8;
+    END LOOP;
+    stop := at + pg_catalog.octet_length(pg_catalog.convert_to(token, 'UTF8'));
+END $$;
+COMMENT ON FUNCTION df._lex(bytea, integer) IS 'The token at a place of a text in UTF-8, and where the next one begins.';
+
+-- ---------------------------------------------------------------------------------------------------------
+-- Mistakes
+-- ---------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION df._dsl_place(source bytea, at integer, OUT line integer, OUT col integer, OUT shown text)
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    before text := pg_catalog.convert_from(pg_catalog.substr(source, 1, at - 1), 'UTF8');
+    lead text := pg_catalog.regexp_replace(before, '^.*\n', '');
+    whole text := lead || pg_catalog.substring(pg_catalog.convert_from(pg_catalog.substr(source, at), 'UTF8'), '^[^\r\n]*');
+    cut integer := GREATEST(pg_catalog.length(lead) - 60, 0);
+BEGIN
+    line := pg_catalog.length(before) - pg_catalog.length(pg_catalog.replace(before, E'\n', '')) + 1;
+    col := pg_catalog.length(lead) + 1;
+    shown := pg_catalog.substr(whole, cut + 1, 100) || E'\n'
+        || pg_catalog.regexp_replace(pg_catalog.substr(lead, cut + 1), '[^\t]', ' ', 'g') || '^';
+END $$;
+COMMENT ON FUNCTION df._dsl_place(bytea, integer) IS 'Line and column of a byte, and its line with a caret below.';
+
+CREATE FUNCTION df._refuse_dsl(source bytea, at integer, message text, hint text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    place record := df._dsl_place(source, at);
+BEGIN
+    RAISE EXCEPTION 'Invalid durable function: line %, column %: %', place.line, place.col, message
+        USING ERRCODE = 'syntax_error', DETAIL = place.shown,
+              HINT = COALESCE(hint, 'A workflow consists of quoted steps, df functions and the operators ~> |=> & | ?> !> @>.');
+END $$;
+COMMENT ON FUNCTION df._refuse_dsl(bytea, integer, text, text) IS 'Refuses a workflow text, pointing at the place.';
+
+CREATE FUNCTION df._shown(token text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT CASE WHEN pg_catalog.length(token) > 30 THEN pg_catalog.left(token, 27) || '...' ELSE token END $$;
+COMMENT ON FUNCTION df._shown(text) IS 'A token as error messages show it.';
+
+-- Tokens that fit nowhere, whatever is expected.
+CREATE FUNCTION df._refuse_token(source bytea, at integer, kind text, token text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    IF token IS NULL THEN
+        PERFORM df._refuse_dsl(source, at,
+            CASE kind WHEN 'comment' THEN 'this comment is never closed' WHEN 'quoted' THEN 'this quoted name is never closed'
+                      ELSE 'this string is never closed' END,
+            CASE kind WHEN 'comment' THEN 'End it with */ (comments nest).' WHEN 'quoted' THEN 'End it with ".'
+                      WHEN 'dollar' THEN 'End it with the tag it begins with.'
+                      ELSE 'End it with ''; a quote inside the text is written twice.' END);
+    ELSIF kind = 'stray' THEN
+        PERFORM df._refuse_dsl(source, at, CASE WHEN token = '$' THEN '$ may only stand inside the text of a step'
+            WHEN token ~ '[!-~]' THEN 'unexpected character ' || token
+            ELSE pg_catalog.format('unexpected character U+%s', pg_catalog.lpad(pg_catalog.upper(pg_catalog.to_hex(pg_catalog.ascii(token))), 4, '0')) END,
+            CASE WHEN token IN (U&'\2018', U&'\2019', U&'\201C', U&'\201D') THEN 'Replace typographic quotes with plain ones.' END);
+    ELSIF kind = 'prefixed' THEN
+        PERFORM df._refuse_dsl(source, at, pg_catalog.format('%s…'' is not a text', pg_catalog.upper(token)), 'Remove the prefix.');
+    ELSIF kind = 'number' AND token !~ '^(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$' THEN
+        PERFORM df._refuse_dsl(source, at, pg_catalog.format('''%s'' is not a number', df._shown(token)), 'Write plain decimal digits.');
+    ELSIF kind = 'operator' AND token NOT IN ('~>', '|=>', '&', '|', '?>', '!>', '@>', '||', '-', '=>') THEN
+        PERFORM df._refuse_dsl(source, at, pg_catalog.format('unknown operator ''%s''', df._shown(token)), CASE
+            WHEN token ~ '^(~>|\|=>|&|\||\?>|!>|@>|-)+$'
+            THEN 'PostgreSQL reads adjacent operator characters as one operator; put blanks between operators.'
+            ELSE 'The operators are ~> |=> & | ?> !> @>.' END);
+    END IF;
+END $$;
+COMMENT ON FUNCTION df._refuse_token(bytea, integer, text, text) IS 'Refuses a token that no workflow text may hold.';
+
+-- ---------------------------------------------------------------------------------------------------------
+-- The whitelist
+-- ---------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION df._dsl_type(name text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT 'pg_catalog.' || CASE name
+        WHEN 'text' THEN 'text' WHEN 'varchar' THEN 'text' WHEN 'json' THEN 'json' WHEN 'jsonb' THEN 'jsonb'
+        WHEN 'int' THEN 'int4' WHEN 'integer' THEN 'int4' WHEN 'int4' THEN 'int4'
+        WHEN 'bigint' THEN 'int8' WHEN 'int8' THEN 'int8' WHEN 'numeric' THEN 'numeric' WHEN 'decimal' THEN 'numeric'
+        WHEN 'boolean' THEN 'bool' WHEN 'bool' THEN 'bool' END
+$$;
+COMMENT ON FUNCTION df._dsl_type(text) IS 'The type that a workflow text may cast to, or NULL.';
+
+-- The function as it may be called, and what it takes. `parameters` is NULL for functions of any number of values.
+CREATE FUNCTION df._dsl_function(name text, OUT call text, OUT parameters text[], OUT required integer)
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF name ~ '^(pg_catalog\.)?jsonb?_build_(object|array)$' THEN
+        call := 'pg_catalog.' || pg_catalog.regexp_replace(name, '^pg_catalog\.', '');
+        required := 0;
+    ELSIF name IN ('df.sql', 'df.seq', 'df.as', 'df.sleep', 'df.wait_for_schedule', 'df.wait_for_signal', 'df.loop', 'df.break', 'df.if',
+                   'df.if_rows', 'df.join', 'df.join3', 'df.race', 'df.http', 'df.http_multipart', 'df.as_op', 'df.if_then_op',
+                   'df.if_else_op', 'df.loop_prefix_op') THEN
+        SELECT p.oid::regproc::text, p.proargnames, p.pronargs - p.pronargdefaults INTO STRICT call, parameters, required
+        FROM pg_catalog.pg_proc p
+        WHERE p.pronamespace = 'df'::regnamespace AND p.proname = pg_catalog.substr(name, 4);
+    END IF;
+END $$;
+COMMENT ON FUNCTION df._dsl_function(text) IS 'A function that a workflow text may call, with its parameters.';
+
+CREATE FUNCTION df._refuse_function(source bytea, at integer, name text) RETURNS void
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF name IN ('df.setvar', 'df.unsetvar', 'df.clearvars') THEN
+        PERFORM df._refuse_dsl(source, at, pg_catalog.format(
+            '%s cannot be used as a workflow step. Call %1$s before df.start().', name));
+    ELSIF (SELECT d.call FROM df._dsl_function('df.' || name) d) IS NOT NULL THEN
+        PERFORM df._refuse_dsl(source, at, 'unknown function ' || df._shown(name), pg_catalog.format('Did you mean df.%s?', name));
+    ELSIF name ~ '^df\.' AND EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'df'::regnamespace
+                                     AND p.proname = pg_catalog.substr(name, 4) AND p.proname !~ '^_') THEN
+        PERFORM df._refuse_dsl(source, at, name || ' cannot be used as a workflow step', 'Call it from psql, or in the SQL of a step.');
+    END IF;
+    PERFORM df._refuse_dsl(source, at, 'unknown function ' || df._shown(name),
+        'Only df builders and jsonb_build_object/array stand outside the quotes of a step.');
+END $$;
+COMMENT ON FUNCTION df._refuse_function(bytea, integer, text) IS 'Refuses a call of anything but a pure builder.';
+
+-- ---------------------------------------------------------------------------------------------------------
+-- Checking and rewriting
+-- ---------------------------------------------------------------------------------------------------------
+
+-- All tokens that count, one array element each: kind, text, place; `breaks` tells that a line ends before the token and
+-- nothing but blanks and line comments stands in between, which is where PostgreSQL continues a string.
+CREATE FUNCTION df._dsl_tokens(source bytea, OUT kinds text[], OUT tokens text[], OUT places integer[], OUT breaks boolean[])
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    at integer := 1;
+    most integer := pg_catalog.octet_length(source);
+    found_break boolean := false;
+    blocked boolean := false;
+    lexed record;
+BEGIN
+    kinds := '{}'; tokens := '{}'; places := '{}'; breaks := '{}';
+    WHILE at <= most LOOP
+        lexed := df._lex(source, at);
+        IF lexed.kind = 'space' THEN
+            found_break := found_break OR lexed.token ~ '^[ \t\f\v]*[\n\r]';
+        ELSIF lexed.kind = 'comment' AND lexed.token IS NOT NULL THEN
+            blocked := true;
+        ELSE
+            PERFORM df._refuse_token(source, at, lexed.kind, lexed.token);
+            kinds := kinds || lexed.kind;
+            tokens := tokens || lexed.token;
+            places := places || at;
+            breaks := breaks || (found_break AND NOT blocked);
+            found_break := false;
+            blocked := false;
+        END IF;
+        at := lexed.stop;
+    END LOOP;
+    WHILE kinds[pg_catalog.cardinality(kinds)] = 'symbol' AND tokens[pg_catalog.cardinality(kinds)] = ';' LOOP
+        kinds := kinds[:pg_catalog.cardinality(kinds) - 1];
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION df._dsl_tokens(bytea) IS 'The tokens of a workflow text without blanks, comments and a closing semicolon.';
+
+-- A name of one or two words, or one that PostgreSQL would fold, as one text; `next` is the token after it.
+CREATE FUNCTION df._dsl_name(kinds text[], tokens text[], at integer, OUT name text, OUT next integer)
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    next := at;
+    LOOP
+        name := COALESCE(name || '.', '') || CASE kinds[next]
+            WHEN 'word' THEN pg_catalog.lower(tokens[next] COLLATE "C")
+            WHEN 'quoted' THEN pg_catalog.replace(pg_catalog.substr(tokens[next], 2, pg_catalog.length(tokens[next]) - 2), '""', '"') END;
+        next := next + 1;
+        EXIT WHEN name IS NULL OR kinds[next] IS DISTINCT FROM 'symbol' OR tokens[next] <> '.';
+        next := next + 1;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION df._dsl_name(text[], text[], integer) IS 'The possibly qualified name at a place, NULL if there is none.';
+
+-- The heart: a workflow text as an SQL expression in which every name is qualified. A pushdown over the open parentheses:
+-- `open_call` is NULL for a mere group, 'CAST' for a cast, else the function.
+-- `probes` are the calls and result names in it, innermost first, each an expression of its own, with their places.
+CREATE FUNCTION df._dsl_expression(source bytea, OUT expression text, OUT probes text[], OUT probe_places integer[])
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    kinds text[]; tokens text[]; places integer[]; breaks boolean[];
+    made text[] := '{}';
+    open_call text[] := '{}';
+    open_parameters text[] := '{}';
+    open_required integer[] := '{}';
+    open_given integer[] := '{}';
+    open_named boolean[] := '{}';
+    open_place integer[] := '{}';
+    open_made integer[] := '{}';
+    depth integer := 0;
+    want_operand boolean := true;
+    begins_argument boolean := false;
+    i integer := 1;
+    total integer;
+    kind text; token text; place integer;
+    named record;
+    callee record;
+    type_name text;
+BEGIN
+    probes := '{}';
+    probe_places := '{}';
+    SELECT t.kinds, t.tokens, t.places, t.breaks INTO kinds, tokens, places, breaks FROM df._dsl_tokens(source) t;
+    total := pg_catalog.cardinality(kinds);
+    WHILE i <= total LOOP
+        kind := kinds[i]; token := tokens[i]; place := places[i];
+        IF want_operand THEN
+            named := df._dsl_name(kinds, tokens, i);
+            IF begins_argument AND named.name IS NOT NULL AND tokens[named.next] IN ('=>', ':=') THEN
+                IF open_parameters[depth] IS NULL OR named.name <> ALL (open_parameters[depth]::text[]) THEN
+                    PERFORM df._refuse_dsl(source, place, pg_catalog.format('%s has no parameter %s', open_call[depth], df._shown(named.name)),
+                        'Its parameters: ' || pg_catalog.array_to_string(open_parameters[depth]::text[], ', '));
+                END IF;
+                made := made || (pg_catalog.quote_ident(named.name) || ' =>');
+                open_named[depth] := true;
+                begins_argument := false;
+                i := named.next + 1;
+                CONTINUE;
+            ELSIF begins_argument AND open_named[depth] AND token <> ')' THEN
+                PERFORM df._refuse_dsl(source, place, 'positional argument cannot follow named argument', 'Name this one too.');
+            END IF;
+            IF kind = 'string' THEN
+                IF tokens[i - 1] = '|=>' AND kinds[i - 1] = 'operator' THEN
+                    probes := probes || pg_catalog.format('df.as(''x'', %s)', token);
+                    probe_places := probe_places || place;
+                END IF;
+                made := made || token;
+                want_operand := false;
+            ELSIF kind = 'dollar' THEN
+                made := made || pg_catalog.quote_literal(pg_catalog.regexp_replace(
+                    pg_catalog.left(token, -pg_catalog.length(pg_catalog.substring(token, '^\$[^$]*\$'))), '^\$[^$]*\$', ''));
+                want_operand := false;
+            ELSIF kind = 'number' OR named.name IN ('null', 'true', 'false') AND kind = 'word' AND named.next = i + 1 THEN
+                made := made || token;
+                want_operand := false;
+            ELSIF kind = 'operator' AND token IN ('@>', '-') THEN
+                made := made || CASE token WHEN '@>' THEN 'OPERATOR(df.@>)' ELSE '-' END;
+            ELSIF token = '(' AND kind = 'symbol' OR kind = 'word' AND named.name = 'cast' AND tokens[i + 1] = '(' THEN
+                depth := depth + 1;
+                open_call[depth] := CASE WHEN token = '(' THEN NULL ELSE 'CAST' END;
+                open_parameters[depth] := NULL;
+                open_place[depth] := place;
+                open_given[depth] := 1;
+                open_named[depth] := false;
+                made := made || CASE WHEN token = '(' THEN '(' ELSE 'CAST(' END;
+                i := CASE WHEN token = '(' THEN i ELSE i + 1 END;
+            ELSIF named.name IS NOT NULL AND kinds[named.next] = 'symbol' AND tokens[named.next] = '(' THEN
+                callee := df._dsl_function(named.name);
+                IF callee.call IS NULL THEN
+                    PERFORM df._refuse_function(source, place, named.name);
+                END IF;
+                depth := depth + 1;
+                open_call[depth] := named.name;
+                open_parameters[depth] := callee.parameters::text;
+                open_required[depth] := callee.required;
+                open_place[depth] := place;
+                open_given[depth] := 0;
+                open_named[depth] := false;
+                made := made || (callee.call || '(');
+                open_made[depth] := pg_catalog.cardinality(made);
+                begins_argument := true;
+                i := named.next + 1;
+                IF tokens[i] = ')' AND kinds[i] = 'symbol' THEN
+                    want_operand := false;
+                ELSE
+                    open_given[depth] := 1;
+                END IF;
+                CONTINUE;
+            ELSIF named.name IS NOT NULL AND kinds[named.next] IN ('string', 'dollar')
+                  AND df._dsl_type(pg_catalog.regexp_replace(named.name, '^pg_catalog\.', '')) IS NOT NULL THEN
+                made := made || df._dsl_type(pg_catalog.regexp_replace(named.name, '^pg_catalog\.', ''));
+                i := named.next;
+                CONTINUE;
+            ELSIF named.name IS NOT NULL THEN
+                PERFORM df._refuse_dsl(source, place, pg_catalog.format('unexpected word %s', df._shown(token)),
+                    'Put the SQL of a step in quotes.');
+            ELSE
+                PERFORM df._refuse_dsl(source, place, pg_catalog.format('expected a step, found %s', df._shown(token)));
+            END IF;
+            begins_argument := false;
+        ELSIF kind = 'operator' AND token IN ('~>', '|=>', '&', '|', '?>', '!>', '||') THEN
+            made := made || pg_catalog.format('OPERATOR(%s.%s)', CASE token WHEN '||' THEN 'pg_catalog' ELSE 'df' END, token);
+            want_operand := true;
+        ELSIF kind = 'symbol' AND token = '::' OR kind = 'word' AND pg_catalog.lower(token) = 'as' AND open_call[depth] = 'CAST' AND depth > 0 THEN
+            named := df._dsl_name(kinds, tokens, i + 1);
+            type_name := df._dsl_type(pg_catalog.regexp_replace(named.name, '^pg_catalog\.', ''));
+            IF type_name IS NULL THEN
+                PERFORM df._refuse_dsl(source, COALESCE(places[i + 1], place), 'unknown type ' || COALESCE(df._shown(named.name), ''),
+                    'The types are text, json, jsonb, integer, bigint, numeric and boolean.');
+            END IF;
+            made := made || CASE token WHEN '::' THEN '::' || type_name ELSE 'AS ' || type_name END;
+            i := named.next;
+            IF token <> '::' THEN
+                IF tokens[i] IS DISTINCT FROM ')' OR kinds[i] <> 'symbol' THEN
+                    PERFORM df._refuse_dsl(source, COALESCE(places[i], place), 'expected ) after the type');
+                END IF;
+                made := made || ')'::text;
+                depth := depth - 1;
+                i := i + 1;
+            END IF;
+            CONTINUE;
+        ELSIF kind = 'symbol' AND token = ')' AND depth > 0 THEN
+            IF open_call[depth] = 'CAST' THEN
+                PERFORM df._refuse_dsl(source, place, 'CAST needs AS and a type');
+            ELSIF open_parameters[depth] IS NOT NULL AND NOT open_named[depth]
+                  AND open_given[depth] NOT BETWEEN open_required[depth] AND pg_catalog.cardinality(open_parameters[depth]::text[]) THEN
+                PERFORM df._refuse_dsl(source, open_place[depth], pg_catalog.format('%s takes %s, not %s', open_call[depth],
+                    pg_catalog.array_to_string(open_parameters[depth]::text[], ', '),
+                    CASE open_given[depth] WHEN 1 THEN '1 argument' ELSE open_given[depth] || ' arguments' END));
+            END IF;
+            made := made || ')'::text;
+            IF open_call[depth] IS NOT NULL AND pg_catalog.cardinality(probes) < 500 THEN
+                probes := probes || pg_catalog.array_to_string(made[open_made[depth]:], ' ');
+                probe_places := probe_places || open_place[depth];
+            END IF;
+            depth := depth - 1;
+            begins_argument := false;
+        ELSIF kind = 'symbol' AND token = ',' AND depth > 0 AND open_call[depth] IS NOT NULL AND open_call[depth] <> 'CAST' THEN
+            made := made || ','::text;
+            open_given[depth] := open_given[depth] + 1;
+            want_operand := true;
+            begins_argument := true;
+        ELSIF kind = 'string' AND kinds[i - 1] = 'string' AND breaks[i] AND pg_catalog.left(token, 1) = '''' THEN
+            made := made || (E'\n' || token);
+        ELSE
+            PERFORM df._refuse_dsl(source, place, pg_catalog.format('expected an operator%s, found %s',
+                CASE WHEN depth > 0 THEN ' or )' ELSE '' END, df._shown(token)),
+                CASE WHEN token = '@>' THEN '@> stands before its body: write a ~> @> (body).'
+                     WHEN kind IN ('string', 'dollar') THEN 'Write ~> between steps that follow one another.'
+                     WHEN token = ')' THEN 'There is no ( that it closes.' END);
+        END IF;
+        i := i + 1;
+    END LOOP;
+    IF want_operand THEN
+        PERFORM df._refuse_dsl(source, pg_catalog.octet_length(source) + 1, 'unexpected end of the workflow: a step is missing');
+    ELSIF depth > 0 THEN
+        PERFORM df._refuse_dsl(source, open_place[depth], 'this parenthesis is never closed', 'Add the missing ).');
+    END IF;
+    expression := pg_catalog.array_to_string(made, ' ');
+END $$;
+COMMENT ON FUNCTION df._dsl_expression(bytea) IS 'A workflow text as an SQL expression that can reach nothing but pure builders.';
+
+-- Operator language begins with a literal, the prefix operator or a df function; no SQL statement does.
+CREATE FUNCTION df._is_dsl(fut text) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    opening text := pg_catalog.left(pg_catalog.ltrim(fut, E' \t\n\r\f\v('), 16);
+    source bytea;
+    at integer := 1;
+    lexed record;
+BEGIN
+    IF opening ~ '^(--|/\*)' THEN
+        source := pg_catalog.convert_to(fut, 'UTF8');
+        LOOP
+            lexed := df._lex(source, at);
+            EXIT WHEN lexed.token IS NULL OR lexed.kind NOT IN ('space', 'comment') AND lexed.token <> '(';
+            at := lexed.stop;
+        END LOOP;
+        opening := pg_catalog.left(pg_catalog.convert_from(pg_catalog.substr(source, at), 'UTF8'), 16);
+    END IF;
+    RETURN opening ~* '^([eE]?''|[uU]&''|\$|@>|("df"|df)\s*\.)';
+END $$;
+COMMENT ON FUNCTION df._is_dsl(text) IS 'Whether a text is operator language rather than one SQL statement.';
+
+-- The innermost part of a workflow that raises the same error by itself. The parts are pure, so trying them is safe.
+CREATE FUNCTION df._dsl_culprit(probes text[], probe_places integer[], state text, message text) RETURNS integer
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    FOR i IN 1..pg_catalog.cardinality(probes) LOOP
+        BEGIN
+            EXECUTE 'SELECT ' || probes[i];
+        EXCEPTION WHEN OTHERS THEN
+            IF SQLSTATE = state AND SQLERRM = message THEN
+                RETURN probe_places[i];
+            END IF;
+        END;
+    END LOOP;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION df._dsl_culprit(text[], integer[], text, text) IS 'Where in a workflow text an error comes from, or NULL.';
+
+-- standard_conforming_strings is pinned because literals are handed on as they were written.
+CREATE FUNCTION df._evaluate_dsl(fut text) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
+AS $$
+DECLARE
+    source bytea := pg_catalog.convert_to(fut, 'UTF8');
+    parsed record;
+    place record;
+    culprit integer;
+    type_name text;
+    made text;
+    state text; message text; detail text; hint text;
+BEGIN
+    parsed := df._dsl_expression(source);
+    BEGIN
+        EXECUTE 'SELECT pg_catalog.pg_typeof(v)::text, v::text FROM (SELECT ' || parsed.expression || ' AS v) AS built'
+            INTO type_name, made;
+    EXCEPTION WHEN OTHERS THEN
+        GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    END;
+    IF state = '54001' OR state = '42601' AND message LIKE 'memory exhausted%' THEN
+        RAISE EXCEPTION 'Invalid durable function graph: root: Graph exceeds maximum nesting depth of 256. Simplify the workflow or break it into multiple instances.'
+            USING ERRCODE = 'program_limit_exceeded';
+    ELSIF state IS NOT NULL THEN
+        culprit := df._dsl_culprit(parsed.probes, parsed.probe_places, state, message);
+        IF culprit IS NOT NULL THEN
+            place := df._dsl_place(source, culprit);
+            detail := pg_catalog.concat_ws(E'\n', NULLIF(detail, ''),
+                pg_catalog.format('At line %s, column %s:', place.line, place.col), place.shown);
+        END IF;
+        PERFORM df._raise(state, message, detail, hint);
+    ELSIF made IS NULL THEN
+        RAISE EXCEPTION 'Expression returned NULL' USING ERRCODE = 'null_value_not_allowed',
+            HINT = 'A builder gives NULL when one of its arguments is NULL.';
+    ELSIF type_name <> 'text' THEN
+        RAISE EXCEPTION 'Invalid durable function: the workflow is a value of type %, not a step', type_name
+            USING ERRCODE = 'datatype_mismatch', HINT = 'Put the SQL of a step in quotes.';
+    END IF;
+    RETURN made;
+END $$;
+COMMENT ON FUNCTION df._evaluate_dsl(text) IS 'What a workflow text evaluates to: an envelope, or the text of a single SQL step.';
