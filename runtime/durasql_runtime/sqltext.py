@@ -44,6 +44,7 @@ _TAG = re.compile(r"\$(?:[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*)?\
 _PLAIN_BODY = re.compile(r"[^']*+(?:''[^']*+)*+")
 _ESCAPED_BODY = re.compile(r"(?:[^'\\]++|\\.|'')*+", re.DOTALL)
 _NAME_BODY = re.compile(r'[^"]*+(?:""[^"]*+)*+')
+_NO_LETTERS = re.compile(r"[0-9$]*+")
 _LINE = re.compile(r"[^\n\r]*+")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 # Two literals with a line break between them are one, and the second is read as the first was.
@@ -53,13 +54,14 @@ _UESCAPE = re.compile(r"\s*UESCAPE\s*'(.)'", re.IGNORECASE)
 
 def regions(text: str, start: int = 0) -> Iterator[Region]:
     """The literals, quoted names and comments of a text, in order."""
+    code = start
     while opener := _OPENER.search(text, start):
-        region = _OPENED[opener.group()](text, opener.start())
+        region = _OPENED[opener.group()](text, opener.start(), code)
         if region is None:
             start = opener.end()
         else:
             yield region
-            start = region.end
+            start = code = region.end
 
 
 def is_name_character(character: str) -> bool:
@@ -67,19 +69,27 @@ def is_name_character(character: str) -> bool:
     return character.isalnum() or character in "_$" or character >= "\x80"
 
 
-def _ends_identifier(text: str, end: int) -> bool:
-    """Whether what stands right before `end` is an unquoted identifier (not a number or `$1`)."""
+def _ends_identifier(text: str, code: int, end: int) -> bool:
+    """Whether what stands right before `end` is an unquoted identifier (not a number or `$1`).
+
+    `code` is where the code around it begins.
+    """
     start = end
-    while start > 0 and is_name_character(text[start - 1]):
+    while start > code and is_name_character(text[start - 1]):
         start -= 1
-    return start < end and text[start] not in "$0123456789"
+    return _match_end(_NO_LETTERS, text, start) < end
 
 
-def _quoted(text: str, at: int) -> Region:
-    before = text[at - 1 : at] if at else ""
-    if before in ("e", "E") and not _ends_identifier(text, at - 1):
+def _quoted(text: str, at: int, code: int) -> Region:
+    before = text[at - 1] if at > code else ""
+    if before in ("e", "E") and not _ends_identifier(text, code, at - 1):
         return _escaped(text, at)
-    if before == "&" and text[at - 2 : at - 1] in ("u", "U") and not _ends_identifier(text, at - 2):
+    if (
+        before == "&"
+        and at > code + 1
+        and text[at - 2] in ("u", "U")
+        and not _ends_identifier(text, code, at - 2)
+    ):
         return _unicode(text, at)
     close = _match_end(_PLAIN_BODY, text, at + 1)
     return Region(Kind.LITERAL, at, at + 1, close, min(close + 1, len(text)))
@@ -100,14 +110,14 @@ def _unicode(text: str, at: int) -> Region:
     return Region(Kind.UNICODE, at, at + 1, close, min(close + 1, len(text)), named[1] if named else "\\")
 
 
-def _name(text: str, at: int) -> Region:
+def _name(text: str, at: int, code: int) -> Region:
     close = _match_end(_NAME_BODY, text, at + 1)
     return Region(Kind.NAME, at, at + 1, close, min(close + 1, len(text)))
 
 
-def _dollar(text: str, at: int) -> Region | None:
+def _dollar(text: str, at: int, code: int) -> Region | None:
     tag = _TAG.match(text, at)
-    if tag is None or _ends_identifier(text, at):
+    if tag is None or _ends_identifier(text, code, at):
         return None
     close = text.find(tag.group(), tag.end())
     if close < 0:
@@ -115,12 +125,12 @@ def _dollar(text: str, at: int) -> Region | None:
     return Region(Kind.DOLLAR, at, tag.end(), close, close + len(tag.group()))
 
 
-def _line_comment(text: str, at: int) -> Region:
+def _line_comment(text: str, at: int, code: int) -> Region:
     end = _match_end(_LINE, text, at)
     return Region(Kind.COMMENT, at, at + 2, end, end)
 
 
-def _block_comment(text: str, at: int) -> Region:
+def _block_comment(text: str, at: int, code: int) -> Region:
     depth = 0
     for edge in _COMMENT_EDGE.finditer(text, at):
         depth += 1 if edge.group() == "/*" else -1

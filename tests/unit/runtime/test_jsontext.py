@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
-from durasql_runtime import jsontext
 from hypothesis import given
 from hypothesis import strategies as st
+
+from durasql_runtime import jsontext
 
 documents = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

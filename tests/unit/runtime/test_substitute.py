@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from durasql_runtime.substitute import (
     Scope,
     SubstituteError,
@@ -13,11 +16,10 @@ from durasql_runtime.substitute import (
     substitute_sql,
     whole_value,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 RESULTS = {
-    "one": '{"rows":[{"n":7,"s":"it\'s","f":1.50,"neg":-3,"ok":true,"no":null,"j":{"b":1,"a":[2]}}],"row_count":1}',
+    "one": '{"rows":[{"n":7,"s":"it\'s","f":1.50,"neg":-3,"ok":true,"no":null,"j":{"b":1,"a":[2]}}],'
+    '"row_count":1}',
     "two": '{"rows":[{"id":1,"val":"a"},{"id":-2,"val":null}],"row_count":2}',
     "none": '{"rows":[],"row_count":0}',
     "hole": '{"rows":[{"n":null}],"row_count":1}',
@@ -229,7 +231,7 @@ def test_a_row_set_has_a_limit_that_its_message_names() -> None:
         substitute_sql("FROM $x.*", Scope({"x": f'{{"rows":[{rows}],"row_count":10001}}'}))
 
 
-# ------------------------------------------------------------------------------------------- raw, break, base64
+# ------------------------------------------------------------------- raw, break, base64
 
 
 def test_raw_mode_inserts_values_without_quotes() -> None:
@@ -288,9 +290,7 @@ def test_data_b64_takes_one_whole_reference_or_plain_text(template: str, expecte
 
 @pytest.mark.parametrize("template", ["x$one", "$one$two", "{table}x", "$one.*", "{table}{table}"])
 def test_data_b64_refuses_a_mixture(template: str) -> None:
-    with pytest.raises(
-        SubstituteError, match="mixes a variable reference with other text. Only a whole-value"
-    ):
+    with pytest.raises(SubstituteError, match="mixes a variable reference with other text"):
         whole_value(template, SCOPE)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from durasql_runtime.truth import truthy
 
 TRUE = [
