@@ -22,17 +22,23 @@ from typing import Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from durasql.errors import RunError
+
 KEY_VARIABLE = "DURASQL_SECRET_KEY"
+SHORTEST = 4
+"""Characters a secret must have. A shorter one could not be kept out of results without mutilating them."""
 _FORMAT = "dq1"
 _NONCE_BYTES = 12
 
 
-class SecretError(Exception):
-    """A secret that cannot be used; `hint` tells what to do. Never carries a value."""
+class SecretError(RunError):
+    """A secret that cannot be sealed or opened; `hint` tells what to do. Never carries a value."""
+
+    code = "R630"
+    exit_code = 2
 
     def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(message, hint=hint)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

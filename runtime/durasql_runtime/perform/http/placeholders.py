@@ -18,11 +18,9 @@ from contextlib import suppress
 from urllib.parse import quote, quote_plus
 
 from durasql_runtime.outcome import Failed
+from durasql_runtime.secrets import SHORTEST
 
 _PLACEHOLDER = re.compile(r"\{secret:([A-Za-z_][A-Za-z0-9_.-]*)\}")
-
-SHORTEST = 4
-"""Characters a secret must have. A shorter one could not be kept out of results without mutilating them."""
 
 
 # One number per process: tokens never leave it, and compiled templates with tokens in them can be remembered.
