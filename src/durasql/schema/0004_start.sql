@@ -5,7 +5,8 @@
 -- Journal values and their jsonb form come from 0006.
 
 INSERT INTO df.settings (name, value, description) VALUES
-    ('max_graph_bytes', '16777216', 'largest workflow that df.start accepts, as text');
+    ('max_graph_bytes', '16777216', 'largest workflow that df.start accepts, as text'),
+    ('loopback_host', '', 'host that df.start(transaction_mode => ''new'') dials; empty means this server''s own socket, then localhost');
 
 -- ---------------------------------------------------------------------------------------------------------
 -- Validation: one walk in pre-order that numbers the nodes, checks them and writes the canonical text
@@ -565,25 +566,39 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION df._dblink_schema() IS 'Where dblink is installed, or an error with the remedy.';
 
+CREATE FUNCTION df._dsn(host text) RETURNS text
+LANGUAGE sql STABLE
+AS $$
+    SELECT pg_catalog.string_agg(o.key || '=''' || pg_catalog.replace(pg_catalog.replace(o.value, '\', '\\'), '''', '\''') || '''', ' ')
+    FROM (VALUES ('host', host), ('port', pg_catalog.current_setting('port')), ('dbname', pg_catalog.current_database()::text),
+                 ('user', current_user::text), ('application_name', 'pg_durable:backend:new-transaction'),
+                 ('connect_timeout', '10')) o (key, value)
+    WHERE o.value IS NOT NULL
+$$;
+COMMENT ON FUNCTION df._dsn(text) IS 'How the current role reaches this database through a host; NULL means the default socket.';
+
 -- A foreign server named df_loopback says how to connect, with passwords in user mappings. Without one the session's
 -- own server is dialled; PostgreSQL then demands EXECUTE on dblink_connect_u from roles that are no superusers.
+-- Ordinary roles may not see where the server's socket is, so its default place is tried, then localhost.
 CREATE FUNCTION df._open_loopback(dblink text, connection text) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    unchecked boolean := pg_catalog.has_function_privilege(pg_catalog.format('%I.dblink_connect_u(text,text)', dblink), 'EXECUTE');
-    target text := 'df_loopback';
+    opener text := CASE WHEN pg_catalog.has_function_privilege(pg_catalog.format('%I.dblink_connect_u(text,text)', dblink), 'EXECUTE')
+                   THEN 'dblink_connect_u' ELSE 'dblink_connect' END;
+    host text := COALESCE(NULLIF(df.setting('loopback_host'), ''), pg_catalog.host(pg_catalog.inet_server_addr()));
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_foreign_server s WHERE s.srvname = 'df_loopback') THEN
-        SELECT pg_catalog.string_agg(pg_catalog.format('%s=''%s''', o.key, pg_catalog.replace(pg_catalog.replace(o.value, '\', '\\'), '''', '\''')), ' ')
-        INTO target
-        FROM (VALUES ('host', COALESCE(NULLIF(pg_catalog.split_part(pg_catalog.current_setting('unix_socket_directories', true), ',', 1), ''), 'localhost')),
-                     ('port', pg_catalog.current_setting('port')), ('dbname', pg_catalog.current_database()), ('user', current_user::text),
-                     ('application_name', 'pg_durable:backend:new-transaction'), ('connect_timeout', '10')) o (key, value);
-    ELSE
-        unchecked := false;
+    IF EXISTS (SELECT FROM pg_catalog.pg_foreign_server s WHERE s.srvname = 'df_loopback') THEN
+        EXECUTE pg_catalog.format('SELECT %I.dblink_connect($1, $2)', dblink) USING connection, 'df_loopback'::text;
+        RETURN;
     END IF;
-    EXECUTE pg_catalog.format('SELECT %I.%I($1, $2)', dblink, CASE WHEN unchecked THEN 'dblink_connect_u' ELSE 'dblink_connect' END)
-        USING connection, target;
+    BEGIN
+        EXECUTE pg_catalog.format('SELECT %I.%I($1, $2)', dblink, opener) USING connection, df._dsn(host);
+    EXCEPTION WHEN sqlclient_unable_to_establish_sqlconnection THEN
+        IF host IS NOT NULL THEN
+            RAISE;
+        END IF;
+        EXECUTE pg_catalog.format('SELECT %I.%I($1, $2)', dblink, opener) USING connection, df._dsn('localhost');
+    END;
 END $$;
 COMMENT ON FUNCTION df._open_loopback(text, text) IS 'Opens a second session of this role in this database.';
 
