@@ -208,25 +208,43 @@ END
 $$;
 COMMENT ON FUNCTION df._is_envelope(text) IS 'Whether text is a JSON object with a node_type.';
 
+CREATE FUNCTION df._explain_expression(expression text) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    graph text;
+BEGIN
+    graph := df._evaluate_dsl(expression);
+    IF graph IS NULL THEN
+        RETURN 'Expression returned NULL';
+    ELSIF NOT df._is_envelope(graph) THEN
+        RETURN 'Failed to parse Durofut JSON: failed to deserialize Durofut: '
+            || CASE WHEN strpos(graph, '"_partial_if"') > 0 THEN '?> without !>' ELSE 'missing field `node_type`' END;
+    END IF;
+    RETURN df._explain_graph(graph);
+EXCEPTION WHEN null_value_not_allowed OR invalid_parameter_value OR program_limit_exceeded THEN
+    IF SQLERRM = 'Expression returned NULL' OR SQLERRM LIKE 'Invalid durable function graph: %' THEN
+        RETURN SQLERRM;
+    ELSIF SQLERRM LIKE '%?> without !>%' THEN
+        RETURN 'Failed to parse Durofut JSON: failed to deserialize Durofut: ' || SQLERRM;
+    END IF;
+    RAISE;
+END
+$$;
+COMMENT ON FUNCTION df._explain_expression(text) IS 'Operator language as a tree; a faulty graph is explained, a wrong argument raises.';
+
 CREATE FUNCTION df.explain(input text) RETURNS text
 LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     subject text := btrim(input, E' \t\r\n');
-    graph text;
 BEGIN
     IF subject ~ '^[0-9A-Fa-f]{8}$' THEN
         RETURN df._explain_instance(subject);
     ELSIF df._is_envelope(subject) THEN
         RETURN df._explain_graph(subject);
     ELSIF df._is_dsl(subject) THEN
-        graph := df._evaluate_dsl(subject);
-        IF graph IS NULL THEN
-            RETURN 'Expression returned NULL';
-        ELSIF NOT df._is_envelope(graph) THEN
-            RETURN 'Failed to parse Durofut JSON: failed to deserialize Durofut: missing field `node_type`';
-        END IF;
-        RETURN df._explain_graph(graph);
+        RETURN df._explain_expression(subject);
     ELSIF subject ~* '^((SELECT|INSERT|UPDATE|DELETE|WITH)[ \n]|(CREATE|ALTER|DROP|CALL|DO|TRUNCATE|GRANT|REVOKE|EXPLAIN) )' THEN
         RETURN df._explain_graph(df.sql(subject));
     END IF;

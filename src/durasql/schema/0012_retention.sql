@@ -123,7 +123,7 @@ DECLARE
 BEGIN
     instances := 0;
     programs := 0;
-    IF batch IS NULL OR batch < 1 THEN
+    IF max_instances IS NULL OR max_instances < 1 THEN
         RAISE EXCEPTION 'max_instances must be at least 1' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     -- Two passes at a time would only wait for each other's rows.

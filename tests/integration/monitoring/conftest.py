@@ -58,7 +58,8 @@ class Story:
         self.owner.execute(
             "INSERT INTO df.journal (instance_id, node, gen, seq, state, value, refs)"
             " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (instance_id, node)"
-            " DO UPDATE SET gen = excluded.gen, seq = excluded.seq, state = excluded.state, value = excluded.value, refs = excluded.refs",
+            " DO UPDATE SET gen = excluded.gen, seq = excluded.seq, state = excluded.state,"
+            " value = excluded.value, refs = excluded.refs",
             (self.id, node, gen, self._seq, state, value, refs),
         )
         return self

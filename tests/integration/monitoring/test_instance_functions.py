@@ -97,7 +97,7 @@ class TestWorkers:
     def hello(self, stories: Any, name: str, seconds_ago: int = 0) -> None:
         stories.owner.execute(
             "INSERT INTO df.workers (name, host, pid, version, role, token_hash, backend_pid, heartbeat)"
-            " VALUES (%s, 'h', 1, '0', current_user::regrole, 'secret', 1, now() - make_interval(secs => %s))",
+            " VALUES (%s, 'h', 1, '0', current_user::regrole, 'x', 1, now() - make_interval(secs => %s))",
             (name, seconds_ago),
         )
 

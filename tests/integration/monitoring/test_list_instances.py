@@ -83,8 +83,9 @@ def test_the_limit_is_a_setting(six: Any) -> None:
     with pytest.raises(errors.InvalidParameterValue) as refused:
         six.all("SELECT * FROM df.list_instances(NULL, 4)")
     assert refused.value.diag.message_primary == (
-        "df.list_instances: limit_count (4) exceeds pg_durable.list_instances_max_limit (3); request fewer rows,"
-        " or use the paginated df.list_instances overload (after_cursor/next_cursor) for large result sets"
+        "df.list_instances: limit_count (4) exceeds pg_durable.list_instances_max_limit (3); request fewer"
+        " rows, or use the paginated df.list_instances overload (after_cursor/next_cursor) for large result"
+        " sets"
     )
 
 
