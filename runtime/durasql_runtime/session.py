@@ -85,8 +85,10 @@ class Session:
         self.database = database
         self.plain = False
         self._search_path: str | None = None
+        self._search_path_known = True
         self._open = False
         self._waiting = False
+        self._used = False
 
     async def step(
         self, statements: Sequence[str], search_path: str | None, before: Record | None = None, limit: int = 0
@@ -105,9 +107,9 @@ class Session:
             self.wire.ask_flush()
             await self.wire.send()
             if before:
-                await self._expect(expected)
-            self._open = True
-            await self._expect(entering)
+                await self._expect(expected, b"COMMIT")
+            self._open = self._used = True
+            await self._expect(entering, b"BEGIN")
             chunks: list[PGresult] = []
             for statement in statements:
                 chunks = await self._read_rows(statement, limit)
@@ -119,9 +121,9 @@ class Session:
             expected = self._queue_record(record, search_path)
             self.wire.sync()
             await self.wire.send()
-            await self._expect(expected)
+            await self._expect(expected, b"COMMIT")
             await self.wire.synced()
-            self._open = False
+            self._open = self._used = False
 
     async def record_alone(self, record: Record) -> None:
         """Record in a transaction of its own, after a rollback or for a step without SQL."""
@@ -141,6 +143,7 @@ class Session:
             await self.wire.send()
             await self._expect(expected)
             await self.wire.synced()
+            self._used = False
 
     async def extra(self, sql: str, params: Sequence[bytes | None]) -> PGresult:
         """One more query inside the step's transaction, to let the server convert values."""
@@ -176,7 +179,7 @@ class Session:
             expected += self._call(_COMMIT)
             self.wire.sync()
             await self.wire.send()
-            await self._expect(expected)
+            await self._expect(expected, b"COMMIT")
             await self.wire.synced()
             self._open = False
 
@@ -206,9 +209,13 @@ class Session:
         self.wire.sync()
         await self.wire.send()
         await self.wire.synced()
-        await self.wire.result()
+        undone = await self.wire.result()
+        if undone.status != pq.ExecStatus.COMMAND_OK:
+            raise ConnectionLost("the transaction could not be rolled back")
         await self.wire.synced()
         self._open = False
+        # Settings made in the transaction are undone with it, ours too.
+        self._search_path_known = False
 
     @property
     def in_transaction(self) -> bool:
@@ -222,8 +229,11 @@ class Session:
 
     @property
     def clean(self) -> bool:
-        """Whether the session may go back to the pool."""
-        return not (self._open or self._waiting or self.plain or self.wire.broken)
+        """Whether the session may go back to the pool: nothing of a step is left in it.
+
+        A rollback alone does not make it so: session locks and prepared statements outlive it.
+        """
+        return not (self._open or self._waiting or self._used or self.plain or self.wire.broken)
 
     # -- queueing -------------------------------------------------------------------------------------------
 
@@ -241,18 +251,21 @@ class Session:
     def _queue_reset(self, search_path: str | None) -> int:
         count = self._call(_RESET_ROLE)
         count += self._call(_RESET, [None if search_path is None else search_path.encode()])
-        self._search_path = search_path
+        self._note_search_path(search_path)
         return count
 
     def _queue_search_path(self, search_path: str | None) -> int:
-        if search_path == self._search_path:
+        if self._search_path_known and search_path == self._search_path:
             return 0
-        self._search_path = search_path
+        self._note_search_path(search_path)
         if search_path is None:
             self.wire.query("RESET search_path")
         else:
             self.wire.query("SELECT pg_catalog.set_config('search_path', $1, false)", [search_path.encode()])
         return 1
+
+    def _note_search_path(self, search_path: str | None) -> None:
+        self._search_path, self._search_path_known = search_path, True
 
     # -- reading --------------------------------------------------------------------------------------------
 
@@ -267,11 +280,16 @@ class Session:
             raise
         self._waiting = False
 
-    async def _expect(self, count: int) -> None:
+    async def _expect(self, count: int, last: bytes | None = None) -> None:
+        """Read results that must be successes; the last one's command must be `last`."""
+        command = last
         for _ in range(count):
             result = await self.wire.result()
             if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
                 await self._refused(result, None)
+            command = result.command_status
+        if last is not None and command != last:
+            self._tampered()
 
     async def _read_rows(self, statement: str, limit: int) -> list[PGresult]:
         if limit:
@@ -300,6 +318,16 @@ class Session:
             self.plain = True
             raise SessionTainted
         raise StepRefused(error, statement)
+
+    def _tampered(self) -> None:
+        """A step put a statement of its own under the name of one of ours: what was asked for did not happen.
+
+        Nothing more is sent, not even a sync, which could commit: the session is closed and all is undone.
+        """
+        if self.plain:
+            raise ConnectionLost("the session does not do what it is told")
+        self.plain = True
+        raise SessionTainted
 
     async def _too_large(self, limit: int) -> None:
         await self.wire.cancel()

@@ -18,6 +18,9 @@ from psycopg.pq.abc import PGresult
 CHUNK_ROWS = 2_000
 """Rows per chunk of a result: bounds what libpq buffers before the size limit is checked."""
 
+_MOST_SILENCE = 4
+"""Ends of results in a row; after an error there is one per statement, with a result in between."""
+
 
 class ConnectionLost(Exception):
     """The connection broke; whether the last COMMIT happened is unknown."""
@@ -38,6 +41,14 @@ class Wire:
     def broken(self) -> bool:
         """Whether the connection is beyond use."""
         return self._connection.closed or self._pgconn.status != pq.ConnStatus.OK
+
+    def alive(self) -> bool:
+        """Whether an idle connection is still there, as far as this end knows: reads without waiting."""
+        try:
+            self._pgconn.consume_input()
+        except psycopg.Error:
+            return False
+        return not self.broken
 
     @property
     def backend_pid(self) -> int:
@@ -72,10 +83,11 @@ class Wire:
         self.unread_syncs += 1
 
     async def send(self) -> None:
-        """Push queued messages out."""
+        """Push queued messages out, taking in what the server says meanwhile: it may not read on before."""
         try:
             while self._pgconn.flush():
                 await self._ready(write=True)
+                self._pgconn.consume_input()
         except psycopg.OperationalError as error:
             raise ConnectionLost(str(error)) from error
 
@@ -108,13 +120,14 @@ class Wire:
 
     async def synced(self) -> None:
         """Read the mark that `sync` left."""
-        while True:
+        silent = 0
+        while silent < _MOST_SILENCE:
             result = await self.chunk()
             if result is not None and result.status == pq.ExecStatus.PIPELINE_SYNC:
                 self.unread_syncs -= 1
                 return
-            if self.broken:
-                raise ConnectionLost("the connection is closed")
+            silent = silent + 1 if result is None else 0
+        raise ConnectionLost("the connection is closed, or out of step")
 
     async def cancel(self) -> None:
         """Ask the server to stop the running statement; its result will be an error."""
