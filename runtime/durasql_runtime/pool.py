@@ -26,6 +26,8 @@ log = logging.getLogger("durasql.pool")
 
 _SETTINGS: Final = {
     "df.in_workflow": "true",
+    "client_encoding": "UTF8",
+    "standard_conforming_strings": "on",
     "TimeZone": "UTC",
     "DateStyle": "ISO,MDY",
     "IntervalStyle": "postgres",
