@@ -53,7 +53,18 @@ def as_sql(value: Value) -> str:
             return f"({value.json})"
         if first == "n":
             return "NULL"
-    return "'" + as_text(value).replace("'", "''") + "'"
+    return quoted(as_text(value))
+
+
+def quoted(text: str) -> str:
+    """Text as a literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _quoted_in_body(text: str) -> str:
+    """Text as a literal inside a dollar-quoted body: no `$` of it may help to close the body."""
+    literal = quoted(text)
+    return " E" + literal.replace("\\", "\\\\").replace("$", "\\x24") if "$" in text else literal
 
 
 def as_sql_glued(value: Value) -> str:
@@ -63,11 +74,9 @@ def as_sql_glued(value: Value) -> str:
 
 
 def as_sql_in_body(value: Value) -> str:
-    """As code inside a dollar-quoted body: no `$` of the value may help to close it."""
+    """As code inside a dollar-quoted body."""
     text = as_sql(value)
-    if "$" not in text:
-        return text
-    return " E" + text.replace("\\", "\\\\").replace("$", "\\x24")
+    return _quoted_in_body(as_text(value)) if "$" in text else text
 
 
 def as_json(value: Value) -> str:
@@ -133,8 +142,8 @@ class Reference:
             )
         if self.write not in _EXPRESSIONS:
             return self.write(Value(rows))
-        quote = as_sql_in_body if self.write is as_sql_in_body else as_sql
-        return row_set(self.name, rows, scope.columns.get(self.name, ()), lambda json: quote(Value(json)))
+        quote = _quoted_in_body if self.write is as_sql_in_body else quoted
+        return row_set(self.name, rows, scope.columns.get(self.name, ()), quote)
 
     def _scalar(self, result: jsontext.Outline) -> Value:
         if not result.is_rows:

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from durasql_runtime.sqltext import Kind, regions
 
 
-@dataclass(frozen=True, slots=True)
-class StatementKind:
+class StatementKind(NamedTuple):
     """An SQL step's text, understood as far as executing it needs.
 
     `statements` have no trailing semicolon; none at all means an empty text, a step without effect.

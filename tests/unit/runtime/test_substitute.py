@@ -329,3 +329,11 @@ def test_substitution_never_crashes_and_leaves_text_without_known_names_alone(te
         substitute_sql(template, Scope({"x": '{"rows":[{"b":"\'"}],"row_count":1}'}))
     except SubstituteError:
         pass
+
+
+def test_a_row_set_keeps_the_text_of_what_is_nested() -> None:
+    deep = "[" * 5_000 + "]" * 5_000
+    for nested in ('{"b":1.50,"b":[2]}', deep):
+        scope = Scope({"x": f'{{"rows":[{{"j":{nested},"n":1e3}}],"row_count":1}}'})
+        expected = f"""(VALUES ('{nested}'::text,1e3)) AS "x"("j", "n")"""
+        assert substitute_sql("$x.*", scope) == expected
