@@ -235,6 +235,24 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION df._refuse_function(bytea, integer, text) IS 'Refuses a call of anything but a pure builder.';
 
+-- In a workflow text || joins the literals of one step. It binds like ~>, so without parentheses it would glue text to
+-- the whole workflow on its left.
+CREATE FUNCTION df._concat(a text, b text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF a ~ '^\{"(node_type":"|condition": )' OR b ~ '^\{"(node_type":"|condition": )' THEN
+        RAISE EXCEPTION '|| would glue text to a step: it binds like ~>, to all that stands on its left'
+            USING ERRCODE = 'syntax_error',
+                  HINT = 'put the concatenation in parentheses: ~> (''SELECT '' || ''1'')';
+    END IF;
+    RETURN a || b;
+END $$;
+COMMENT ON FUNCTION df._concat(text, text) IS 'Behind the operator || of workflow texts.';
+
+CREATE OPERATOR df.|| (LEFTARG = text, RIGHTARG = text, FUNCTION = df._concat);
+COMMENT ON OPERATOR df.|| (text, text) IS 'joins the literals of one step';
+
 -- ---------------------------------------------------------------------------------------------------------
 -- Checking and rewriting
 -- ---------------------------------------------------------------------------------------------------------
@@ -396,7 +414,7 @@ BEGIN
             END IF;
             begins_argument := false;
         ELSIF kind = 'operator' AND token IN ('~>', '|=>', '&', '|', '?>', '!>', '||') THEN
-            made := made || pg_catalog.format('OPERATOR(%s.%s)', CASE token WHEN '||' THEN 'pg_catalog' ELSE 'df' END, token);
+            made := made || pg_catalog.format('OPERATOR(df.%s)', token);
             want_operand := true;
         ELSIF kind = 'symbol' AND token = '::' OR kind = 'word' AND pg_catalog.lower(token) = 'as' AND open_call[depth] = 'CAST' AND depth > 0 THEN
             named := df._dsl_name(kinds, tokens, i + 1);
@@ -461,7 +479,7 @@ COMMENT ON FUNCTION df._dsl_expression(bytea) IS 'A workflow text as an SQL expr
 CREATE FUNCTION df._is_dsl(fut text) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
-    opening text := pg_catalog.left(pg_catalog.ltrim(fut, E' \t\n\r\f\v('), 16);
+    opening text := pg_catalog.left(pg_catalog.ltrim(fut, E' \t\n\r\f\v('), 200);
     source bytea;
     at integer := 1;
     lexed record;
@@ -473,9 +491,9 @@ BEGIN
             EXIT WHEN lexed.token IS NULL OR lexed.kind NOT IN ('space', 'comment') AND lexed.token <> '(';
             at := lexed.stop;
         END LOOP;
-        opening := pg_catalog.left(pg_catalog.convert_from(pg_catalog.substr(source, at), 'UTF8'), 16);
+        opening := pg_catalog.left(pg_catalog.convert_from(pg_catalog.substr(source, at), 'UTF8'), 200);
     END IF;
-    RETURN opening ~* '^([eE]?''|[uU]&''|\$|@>|("df"|df)\s*\.)';
+    RETURN opening ~* '^([ebxn]?''|u&''|\$([a-z_]|[^\x01-\x7f])?([a-z0-9_]|[^\x01-\x7f])*\$|@>|("df"|df)\s*\.)';
 END $$;
 COMMENT ON FUNCTION df._is_dsl(text) IS 'Whether a text is operator language rather than one SQL statement.';
 
