@@ -15,7 +15,8 @@ from durasql_runtime.perform.http.call import Blocked, HttpCall, StepFailed
 from durasql_runtime.perform.http.config import Draft
 from durasql_runtime.perform.http.exchange import Request
 from durasql_runtime.perform.http.multipart import decode, encode
-from durasql_runtime.perform.http.placeholders import Placeholders, Redactor
+from durasql_runtime.perform.http.placeholders import Placeholders
+from durasql_runtime.perform.http.redact import Redactor
 from durasql_runtime.perform.http.target import Place, parse_place, show
 from durasql_runtime.policy import HttpLimits
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from durasql_runtime.perform.http.call import StepFailed
 from durasql_runtime.perform.http.exchange import Reply, Request
-from durasql_runtime.perform.http.placeholders import Redactor
+from durasql_runtime.perform.http.redact import Redactor
 
 _TEXT_TYPES = frozenset(
     {
