@@ -39,12 +39,18 @@ class Region(NamedTuple):
     escape: str = ""
 
 
-_OPENER = re.compile(r"['\"$]|--|/\*")
-_TAG = re.compile(r"\$(?:[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*)?\$")
+_START = r"A-Za-z_\x80-\U0010ffff"
+# Skips what opens nothing, whole identifiers at once: `typE'…'` opens no E'', `foo$a$` no dollar quote.
+_OPENER = re.compile(
+    rf"(?:(?!e'|u&')[{_START}][{_START}0-9$]*+|[^'\"$/\-{_START}]++|-(?!-)|/(?!\*))*+"
+    r"(e'|u&'|['\"$]|--|/\*)",
+    re.IGNORECASE,
+)
+_TAG = re.compile(rf"\$(?:[{_START}][{_START}0-9]*)?\$")
+_ANY_TAG = re.compile(rf"(?=(\$(?:[{_START}][{_START}0-9]*)?\$))")
 _PLAIN_BODY = re.compile(r"[^']*+(?:''[^']*+)*+")
 _ESCAPED_BODY = re.compile(r"(?:[^'\\]++|\\.|'')*+", re.DOTALL)
 _NAME_BODY = re.compile(r'[^"]*+(?:""[^"]*+)*+')
-_NO_LETTERS = re.compile(r"[0-9$]*+")
 _LINE = re.compile(r"[^\n\r]*+")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 # Two literals with a line break between them are one, and the second is read as the first was.
@@ -52,16 +58,20 @@ _CONTINUATION = re.compile(r"(?:[ \t\f\v]|--[^\n\r]*+)*+[\n\r](?:[ \t\n\r\f\v]|-
 _UESCAPE = re.compile(r"\s*UESCAPE\s*'(.)'", re.IGNORECASE)
 
 
-def regions(text: str, start: int = 0) -> Iterator[Region]:
-    """The literals, quoted names and comments of a text, in order."""
-    code = start
-    while opener := _OPENER.search(text, start):
-        region = _OPENED[opener.group()](text, opener.start(), code)
-        if region is None:
-            start = opener.end()
+def regions(text: str) -> Iterator[Region]:
+    """The literals, quoted names and comments of a text, in order. Takes linear time, whatever the text."""
+    at = 0
+    last_tags: dict[str, int] | None = None
+    while opener := _OPENER.match(text, at):
+        mark, at = opener[1], opener.start(1)
+        if mark != "$":
+            region: Region | None = _OPENED[mark.lower()](text, at + max(mark.find("'"), 0))
         else:
+            last_tags = _last_tags(text, at) if last_tags is None else last_tags
+            region = _dollar(text, at, last_tags)
+        if region:
             yield region
-            start = code = region.end
+        at = region.end if region else at + 1
 
 
 def is_name_character(character: str) -> bool:
@@ -69,28 +79,7 @@ def is_name_character(character: str) -> bool:
     return character.isalnum() or character in "_$" or character >= "\x80"
 
 
-def _ends_identifier(text: str, code: int, end: int) -> bool:
-    """Whether what stands right before `end` is an unquoted identifier (not a number or `$1`).
-
-    `code` is where the code around it begins.
-    """
-    start = end
-    while start > code and is_name_character(text[start - 1]):
-        start -= 1
-    return _match_end(_NO_LETTERS, text, start) < end
-
-
-def _quoted(text: str, at: int, code: int) -> Region:
-    before = text[at - 1] if at > code else ""
-    if before in ("e", "E") and not _ends_identifier(text, code, at - 1):
-        return _escaped(text, at)
-    if (
-        before == "&"
-        and at > code + 1
-        and text[at - 2] in ("u", "U")
-        and not _ends_identifier(text, code, at - 2)
-    ):
-        return _unicode(text, at)
+def _literal(text: str, at: int) -> Region:
     close = _match_end(_PLAIN_BODY, text, at + 1)
     return Region(Kind.LITERAL, at, at + 1, close, min(close + 1, len(text)))
 
@@ -110,27 +99,30 @@ def _unicode(text: str, at: int) -> Region:
     return Region(Kind.UNICODE, at, at + 1, close, min(close + 1, len(text)), named[1] if named else "\\")
 
 
-def _name(text: str, at: int, code: int) -> Region:
+def _name(text: str, at: int) -> Region:
     close = _match_end(_NAME_BODY, text, at + 1)
     return Region(Kind.NAME, at, at + 1, close, min(close + 1, len(text)))
 
 
-def _dollar(text: str, at: int, code: int) -> Region | None:
+def _last_tags(text: str, at: int) -> dict[str, int]:
+    """Where each dollar tag stands last: a tag that does not come again opens nothing."""
+    return {found[1]: found.start() for found in _ANY_TAG.finditer(text, at)}
+
+
+def _dollar(text: str, at: int, last_tags: dict[str, int]) -> Region | None:
     tag = _TAG.match(text, at)
-    if tag is None or _ends_identifier(text, code, at):
+    if tag is None or last_tags[tag.group()] < tag.end():
         return None
     close = text.find(tag.group(), tag.end())
-    if close < 0:
-        return None
     return Region(Kind.DOLLAR, at, tag.end(), close, close + len(tag.group()))
 
 
-def _line_comment(text: str, at: int, code: int) -> Region:
+def _line_comment(text: str, at: int) -> Region:
     end = _match_end(_LINE, text, at)
     return Region(Kind.COMMENT, at, at + 2, end, end)
 
 
-def _block_comment(text: str, at: int, code: int) -> Region:
+def _block_comment(text: str, at: int) -> Region:
     depth = 0
     for edge in _COMMENT_EDGE.finditer(text, at):
         depth += 1 if edge.group() == "/*" else -1
@@ -145,9 +137,10 @@ def _match_end(pattern: re.Pattern[str], text: str, at: int) -> int:
 
 
 _OPENED = {
-    "'": _quoted,
+    "'": _literal,
+    "e'": _escaped,
+    "u&'": _unicode,
     '"': _name,
-    "$": _dollar,
     "--": _line_comment,
     "/*": _block_comment,
 }

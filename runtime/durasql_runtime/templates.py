@@ -50,13 +50,15 @@ _ROUTINE = re.compile(r"\s*create\s+(?:or\s+replace\s+)?(?:function|procedure)\b
 _AS_FOLLOWS = re.compile(r"\bas\s*$", re.IGNORECASE)
 _EXECUTE_FOLLOWS = re.compile(r"\bexecute\s*$", re.IGNORECASE)
 _REMEMBERED_CODE = 80
+_DEEPEST_BODY = 20
+"""Bodies within bodies that are still read as code. Guards the recursion; nobody nests EXECUTE that deep."""
 
 
 def _compile_raw(text: str) -> Template:
     return tuple(_references(text, 0, len(text), lambda _: as_text))
 
 
-_JSON_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_JSON_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 
 
 def json_template(text: str) -> Template:
@@ -83,8 +85,9 @@ class _SqlCompiler:
     PROCEDURE, and within them for what EXECUTE is given.
     """
 
-    def __init__(self, text: str, *, in_body: bool = False) -> None:
+    def __init__(self, text: str, *, depth: int = 0, in_body: bool = False) -> None:
         self.text = text
+        self.depth = depth
         self.in_body = in_body
         self.opening = ""
         self.latest = ""
@@ -138,6 +141,8 @@ class _SqlCompiler:
 
     def _holds_code(self) -> bool:
         """Whether the literal that follows is a body."""
+        if self.depth >= _DEEPEST_BODY:
+            return False
         if self.in_body and _EXECUTE_FOLLOWS.search(self.latest):
             return True
         if _BLOCK.match(self.opening):
@@ -147,7 +152,7 @@ class _SqlCompiler:
     def _plain(self, region: Region) -> Iterator[Piece]:
         if self._holds_code() and region.close < region.end:
             code = self.text[region.inner : region.close].replace("''", "'")
-            yield QuotedCode(tuple(_SqlCompiler(code, in_body=self.in_body).pieces()))
+            yield QuotedCode(tuple(_SqlCompiler(code, depth=self.depth + 1, in_body=self.in_body).pieces()))
             return
         yield from _references(self.text, region.start, region.end, lambda _: in_literal)
 
@@ -165,7 +170,11 @@ class _SqlCompiler:
     def _dollar(self, region: Region) -> Iterator[Piece]:
         body = self.text[region.inner : region.close]
         code = self._holds_code()
-        pieces = tuple(_SqlCompiler(body, in_body=True).pieces()) if code else _compile_raw(body)
+        pieces = (
+            tuple(_SqlCompiler(body, depth=self.depth + 1, in_body=True).pieces())
+            if code
+            else _compile_raw(body)
+        )
         yield DollarQuoted(self.text[region.start : region.inner], pieces)
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from durasql_runtime.statement import classify
 from durasql_runtime.substitute import (
     Scope,
     SubstituteError,
@@ -337,3 +338,24 @@ def test_a_row_set_keeps_the_text_of_what_is_nested() -> None:
         scope = Scope({"x": f'{{"rows":[{{"j":{nested},"n":1e3}}],"row_count":1}}'})
         expected = f"""(VALUES ('{nested}'::text,1e3)) AS "x"("j", "n")"""
         assert substitute_sql("$x.*", scope) == expected
+
+
+HOSTILE = ["$a", "$a$ $b", "{", "{x", "'", '\\"', '{"', "/*", "--", "E'\\", "U&'' ", "$q$ '", "a$", "(", ";"]
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_P9_a_hostile_text_takes_no_more_time_than_a_long_one(piece: str) -> None:
+    """200 kB of it: with anything quadratic this test would not end before its timeout."""
+    text = piece * (200_000 // len(piece))
+    numbered = " ".join(f"$t{number}$" for number in range(60_000))
+    for template in (text, "{" + text, numbered):
+        for substitute in (substitute_sql, substitute_raw, substitute_break):
+            assert substitute(template, Scope({"other": "1"}, {"v": ""}))
+        classify(template)
+
+
+def test_P9_bodies_within_bodies_do_not_exhaust_the_stack() -> None:
+    text = "$x"
+    for number in range(500):
+        text = f"EXECUTE $b{number}$ {text} $b{number}$"
+    assert substitute_sql("DO " + text, SCOPE).count("$b499$") == 2
