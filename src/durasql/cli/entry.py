@@ -53,6 +53,13 @@ class _Commands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        # Here, because click itself would exit with 1.
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            return _quiet_pipe()
+
 
 @click.command(
     cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -77,7 +84,7 @@ def cli() -> None:
 
 def run_command_line() -> None:
     """Run `durasql`; every error becomes one message and an exit code."""
-    code = _run()
+    code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -85,9 +92,10 @@ def run_command_line() -> None:
     sys.exit(code)
 
 
-def _run() -> int:
+def run(arguments: list[str]) -> int:
+    """Run one command line; its exit code. Says what went wrong on stderr and raises nothing."""
     try:
-        returned: Any = cli.main(prog_name="durasql", standalone_mode=False)
+        returned: Any = cli.main(arguments, prog_name="durasql", standalone_mode=False)
         return returned if isinstance(returned, int) else 0
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
@@ -97,8 +105,6 @@ def _run() -> int:
     except click.ClickException as error:
         error.show()
         return 2
-    except BrokenPipeError:
-        return _quiet_pipe()
     except Exception as error:
         return _failed(error)
 

@@ -62,7 +62,7 @@ def compile_command(source: Source, form: str) -> None:
     durasql compile -e "'SELECT 1' |=> 'a' ~> 'SELECT $a + 1'" --json
     """
     compiled = compile_source(source)
-    render.diagnostics(compiled.diagnostics)
+    render.warnings(compiled.diagnostics)
     for number, start in enumerate(compiled.starts):
         if number and form in ("listing", "ast"):
             render.line()
@@ -202,5 +202,5 @@ def _is_instance(what: str) -> bool:
 def _graphs(what: str | None, expression: str | None) -> list[str]:
     source = read_file(Path(what)) if what and what != "-" and not expression else read(what, expression)
     compiled = compile_source(source)
-    render.diagnostics(compiled.diagnostics)
+    render.warnings(compiled.diagnostics)
     return [start.graph for start in compiled.starts]

@@ -31,12 +31,19 @@ _SEVERITY: Final = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Seve
 _STATUS: Final = {"completed": "green", "failed": "red", "cancelled": "magenta", "running": "yellow"}
 
 
+class _Console(Console):
+    """rich would exit with 1 when the reader of a pipe is gone; that is for `entry` to judge."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console(stream: TextIO | None = None) -> Console:
     """A console on stdout, or on another stream, that is plain unless it is a terminal."""
     stream = stream or sys.stdout
     if stream.isatty():
-        return Console(file=stream, highlight=False)
-    return Console(file=stream, highlight=False, no_color=True, width=_ENDLESS, soft_wrap=True)
+        return _Console(file=stream, highlight=False)
+    return _Console(file=stream, highlight=False, no_color=True, width=_ENDLESS, soft_wrap=True)
 
 
 def is_terminal() -> bool:
@@ -156,14 +163,22 @@ def tree(text: str) -> Text:
     return shown
 
 
+def warnings(found: Sequence[Diagnostic]) -> None:
+    """The findings worth a word when a text is run: notes are for `durasql check`."""
+    diagnostics([diagnostic for diagnostic in found if diagnostic.severity is not Severity.INFO])
+
+
 def _one_line_per_node(text: str) -> Iterator[str]:
-    """df.explain keeps the line breaks of a step's SQL, which tear the tree apart; here they become blanks."""
+    """df.explain keeps the line breaks of a step's SQL, which tear the tree; here they become blanks.
+
+    Only where nodes end with a mark, in the view of an instance, can it be told where a step's text ends.
+    """
     header, gap, body = text.rpartition("\n\n")
     yield from (part.rstrip() for part in (header + gap).splitlines())
     node = ""
     for part in body.splitlines():
         node = f"{node} {part.strip()}" if node else part.rstrip()
-        if node.endswith(tuple(_MARKS)) or _SECTION.search(node):
+        if not header.startswith("Instance:") or node.endswith(tuple(_MARKS)) or _SECTION.search(node):
             connector, sql, rest = node.partition("SQL: ")
             yield connector + sql + " ".join(rest.split())
             node = ""

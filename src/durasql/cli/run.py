@@ -76,7 +76,7 @@ def start_command(
     durasql start - < nightly.dsql
     """
     compiled = compile_source(source)
-    render.diagnostics(compiled.diagnostics)
+    render.warnings(compiled.diagnostics)
     with target.reached() as dsn:
         ids = _start_all(dsn, compiled, label, dict(variables))
     if json_:
@@ -134,7 +134,7 @@ def run_command(
     durasql run -e "'SELECT {n}::int * 2'" --var n=21
     """
     compiled = compile_source(source)
-    render.diagnostics(compiled.diagnostics)
+    render.warnings(compiled.diagnostics)
     with target.reached() as dsn:
         ids = _start_all(dsn, compiled, label, dict(variables))
         codes = [asyncio.run(_Run(dsn, id, timeout, json_, tree).to_the_end()) for id in ids]

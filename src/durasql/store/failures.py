@@ -22,8 +22,8 @@ from durasql.errors import (
 )
 
 _NO_SCHEMA = (errors.InvalidSchemaName, errors.UndefinedFunction, errors.UndefinedTable)
-# SQLSTATEs of a lost or refused connection: 08 connection, 28 login, 3D000 no such database, 53300 too many, 57P0x
-# shut down. (Other SQLSTATEs of psycopg's OperationalError, such as 55000, come from a server that is well.)
+# SQLSTATEs of a lost or refused connection: 08 connection, 28 login, 3D000 no such database, 53300 too many,
+# 57P0x shut down. (Others of psycopg's OperationalError, such as 55000, are of a server that is well.)
 _UNREACHABLE = re.compile(r"08|28|3D000|53300|57P0")
 _MESSAGES = (
     (re.compile(r"Instance not found"), NotFound),
