@@ -16,7 +16,7 @@ import json
 import math
 from collections import OrderedDict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar
 
 DIMENSIONS = 8
 _REMEMBERED = 1000
@@ -46,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
     """One connection; keeps it open between requests."""
 
     protocol_version = "HTTP/1.1"
-    answered: OrderedDict[str, bytes] = OrderedDict()
+    answered: ClassVar[OrderedDict[str, bytes]] = OrderedDict()
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
