@@ -62,6 +62,17 @@ class Flow:
     endless: dict[int, ast.Loop] = field(default_factory=dict)
     """Loops that nothing ends from the inside."""
 
+    def kill(self, node: ast.Node, *, after: ast.Node) -> None:
+        """Note that a step never begins, unless the step before it in the same sequence never does either."""
+        if isinstance(after, ast.Then) and self.names(after.second) is None:
+            return
+        self.dead.append((node, self._why(after)))
+
+    def _why(self, before: ast.Node) -> str:
+        if any(id(node) in self.endless for node in ast.walk(before)):
+            return "the loop before it never ends"
+        return "every way before it ends in df.break()"
+
     def names(self, node: ast.Node) -> Names | None:
         """The names when the node begins, None when it never does."""
         return self.before.get(id(node))
@@ -92,14 +103,14 @@ def _walk(flow: Flow, node: ast.Node, names: Names) -> _Exit:
         case ast.Then(first=first, second=second):
             left = _walk(flow, first, names)
             if left.names is None:
-                flow.dead.append((second, _why(flow, first)))
+                flow.kill(second, after=first)
             else:
                 after = _walk(flow, second, left.names)
                 left = _Exit(after.names, left.breaks + after.breaks)
         case ast.If(condition=condition, then=then, otherwise=otherwise):
             judged = _walk(flow, condition, names)
             if judged.names is None:
-                flow.dead.extend((arm, _why(flow, condition)) for arm in (then, otherwise))
+                flow.kill(then, after=condition)
                 left = judged
             else:
                 arms = [_walk(flow, arm, judged.names) for arm in (then, otherwise)]
@@ -130,7 +141,7 @@ def _loop(flow: Flow, loop: ast.Loop, body: ast.Node, condition: ast.Node | None
     breaks = list(done.breaks)
     if condition is not None:
         if done.names is None:
-            flow.dead.append((condition, _why(flow, body)))
+            flow.kill(condition, after=body)
         else:
             judged = _walk(flow, condition, done.names)
             breaks.extend(judged.breaks)
@@ -157,11 +168,3 @@ def bound_below(root: ast.Node) -> dict[str, tuple[ast.Node, ...]]:
         if node is not root and node.name is not None and not isinstance(node, ast.Break):
             found[node.name] = (*found.get(node.name, ()), node)
     return found
-
-
-def _why(flow: Flow, before: ast.Node) -> str:
-    """Why nothing can follow a node."""
-    inside = {id(node) for node in ast.walk(before)}
-    if any(key in inside for key in flow.endless):
-        return "the loop before it never ends"
-    return "every way before it ends in df.break()"

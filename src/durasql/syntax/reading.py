@@ -132,11 +132,18 @@ class _Reader:
         try:
             return build_piece(lexemes)
         except ParseFailure as failure:
+            if self._lost_lexeme(lexemes[0].span.start, stop):
+                return None
             found = explain_failure(failure, lexemes, self.source, stop)
             if found.code in ("E101", "E122"):  # what the scanner said inside it is beside the point
                 self._forget(lexemes[0].span.start, stop)
             self.diagnostics.append(found)
             return None
+
+    def _lost_lexeme(self, start: int, end: int) -> bool:
+        """Whether the scanner left something out there; then the parser only stumbles over the gap."""
+        lost = [item.span for item in self.diagnostics if item.code in ("E105", "E109") and item.span]
+        return any(start <= span.start <= end for span in lost)
 
     def _forget(self, start: int, end: int) -> None:
         kept = [item for item in self.diagnostics if not (item.span and start <= item.span.start < end)]

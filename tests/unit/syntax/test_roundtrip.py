@@ -114,6 +114,7 @@ def test_fmt_is_idempotent_and_keeps_the_hash(workflow: ast.Workflow) -> None:
     assert format_source(text) == text
 
 
+SAMPLE = "'a' |=> 'x' ~> ( 'b' & df.sleep ( 5 ) ) ~> @> df.if ( 'c' , $$d\n$$ ~> 'e' , ( 'f' ) ) :: text"
 GAP = st.sampled_from(
     [" ", "\n", "\n\n", " -- note\n", "\n-- own\n", " /* in */ ", "\n/* a\n /* b */ */\n", "\t"]
 )
@@ -122,9 +123,7 @@ GAP = st.sampled_from(
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_fmt_keeps_every_comment_wherever_it_stands(data: st.DataObject) -> None:
-    words = "'a' |=> 'x' ~> ( 'b' & df.sleep ( 5 ) ) ~> @> df.if ( 'c' , $$d\n$$ ~> 'e' , ( 'f' ) ) :: text".split(
-        " "
-    )
+    words = SAMPLE.split(" ")
     text = "".join(word + data.draw(GAP) for word in words)
     once = format_source(text)
     assert format_source(once) == once
