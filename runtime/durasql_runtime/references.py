@@ -7,12 +7,12 @@ promise: no value can end the literal, the comment or the expression it was put 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from json.encoder import encode_basestring
 from typing import NamedTuple, TypeAlias
 
-from durasql.limits import MAX_ROW_SET
+from durasql.limits import MAX_ROW_SET, MAX_SUBSTITUTED
 from durasql_runtime import jsontext
 from durasql_runtime.rowset import row_count, row_set
 from durasql_runtime.scope import Scope, SubstituteError
@@ -221,4 +221,19 @@ Template: TypeAlias = "tuple[Piece, ...]"
 
 def render(template: Template, scope: Scope) -> str:
     """The text with every reference that the scope knows resolved; the others stand as they were written."""
-    return "".join([piece if isinstance(piece, str) else piece.render(scope) for piece in template])
+    return joined(piece if isinstance(piece, str) else piece.render(scope) for piece in template)
+
+
+def joined(parts: Iterable[str]) -> str:
+    """The parts in one text; refused before it is too long to hold."""
+    taken: list[str] = []
+    size = 0
+    for part in parts:
+        size += len(part)
+        if size > MAX_SUBSTITUTED:
+            raise SubstituteError(
+                f"the text would be longer than {MAX_SUBSTITUTED} characters after substitution",
+                hint="Keep large values in a table and refer to their rows.",
+            )
+        taken.append(part)
+    return "".join(taken)

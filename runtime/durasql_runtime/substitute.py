@@ -14,7 +14,7 @@ import re
 from json.encoder import encode_basestring
 
 from durasql_runtime import jsontext
-from durasql_runtime.references import REFERENCE, render
+from durasql_runtime.references import REFERENCE, joined, render
 from durasql_runtime.scope import Scope, SubstituteError
 from durasql_runtime.templates import json_template, raw_template, sql_template
 
@@ -89,12 +89,11 @@ def _braces(template: str, scope: Scope) -> str:
     """The first pass. An unknown `{` stands for itself and scanning goes on right after it (L4)."""
     if "{" not in template:
         return template
-
-    def value(match: re.Match[str]) -> str:
-        found = scope.variable(match[1])
-        return match[0] if found is None else found
-
-    return _BRACE.sub(value, template)
+    parts = _BRACE.split(template)  # text, name, text, name, …, text
+    for place in range(1, len(parts), 2):
+        value = scope.variable(parts[place])
+        parts[place] = f"{{{parts[place]}}}" if value is None else value
+    return joined(parts)
 
 
 def _check_storable(text: str) -> None:

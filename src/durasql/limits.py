@@ -27,6 +27,9 @@ MAX_ARGUMENTS: Final = 100
 MAX_ROW_SET: Final = 10_000
 """Rows that `$name.*` may paste into a statement."""
 
+MAX_SUBSTITUTED: Final = 64 * 1024 * 1024
+"""Characters of a statement or request after substitution; a result can be referred to many times."""
+
 MAX_RESULT_BYTES: Final = 16 * 1024 * 1024
 """Size of one step's result as JSON; setting `max_result_bytes`."""
 
