@@ -128,7 +128,7 @@ class Database:
 
     def psql(self, text: str, role: str | None = None) -> str:
         """What psql prints for a script (unaligned, rows only), as `role`; raises on the first error."""
-        command = [self.cluster.bin_dir / "psql", "-XAtq", "-v", "ON_ERROR_STOP=1", self.dsn(role)]
+        command = [str(self.cluster.bin_dir / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", self.dsn(role)]
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise AssertionError(f"psql: {done.stderr}")
