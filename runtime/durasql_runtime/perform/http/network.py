@@ -35,7 +35,7 @@ SocketOption: TypeAlias = (
     tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 )
 
-KEPT_IDLE = 20
+KEPT_IDLE = 100
 """Idle connections a pool keeps."""
 IDLE_SECONDS = 15.0
 """How long an idle connection is kept; most servers close theirs later than that."""
