@@ -6,6 +6,10 @@ REVOKE ALL ON FUNCTION df.http(text, text, text, jsonb, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION df.http_multipart(text, text, jsonb, jsonb, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION df.metrics() FROM PUBLIC;
 
+-- Whoever may execute a trigger function can hang it on a table of their own and feed it rows of their making; these
+-- two act with the owner's rights on whatever instance the row names. Triggers that exist do not ask for EXECUTE.
+REVOKE ALL ON FUNCTION df._before_program(), df._on_cancel(), df._on_signal() FROM PUBLIC;
+
 -- What a role needs for its own workflows, one privilege and object a row. Columns that carry identity or belong to the
 -- engine are in no list: they are filled by defaults and triggers.
 CREATE FUNCTION df._usage_privileges() RETURNS TABLE (privilege text, object text)
@@ -31,7 +35,8 @@ CREATE FUNCTION df._http_privileges() RETURNS TABLE (privilege text, object text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
     VALUES ('EXECUTE', 'FUNCTION df.http(text, text, text, jsonb, integer)'),
-           ('EXECUTE', 'FUNCTION df.http_multipart(text, text, jsonb, jsonb, integer)')
+           ('EXECUTE', 'FUNCTION df.http_multipart(text, text, jsonb, jsonb, integer)'),
+           ('SELECT, INSERT (name, ciphertext), UPDATE (ciphertext, updated_at), DELETE', 'df.secrets')
 $$;
 COMMENT ON FUNCTION df._http_privileges() IS 'What df.grant_usage grants besides with include_http.';
 
@@ -60,7 +65,7 @@ BEGIN
             HINT = 'An administrator gives the right to grant with df.grant_usage(role, with_grant => true).';
     END IF;
     FOR checked IN
-        SELECT substr(p.object, 10) AS function FROM df._http_privileges() AS p WHERE include_http
+        SELECT substr(p.object, 10) AS function FROM df._http_privileges() AS p WHERE include_http AND p.privilege = 'EXECUTE'
         UNION ALL
         SELECT substr(p.object, 10) FROM df._admin_privileges() AS p WHERE with_grant AND p.privilege = 'EXECUTE'
     LOOP

@@ -143,6 +143,10 @@ BEGIN
         instances := instances + df._remove_instances(ARRAY(
             SELECT * FROM df._expired((batch - instances)::integer, rule.label, overridden, rule.days, rule.keep)));
     END LOOP;
+    -- Receipts are for instances of other databases; those are over long before.
+    DELETE FROM df.receipts r
+    WHERE r.ctid = ANY (ARRAY(SELECT o.ctid FROM df.receipts o
+                              WHERE o.left_at < now() - make_interval(days => greatest(days, 1)::integer) LIMIT batch));
     IF instances < batch THEN
         programs := df._remove_programs(10000);
     END IF;
