@@ -11,15 +11,24 @@ import platform
 import secrets
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 
 from durasql import __version__
-from durasql.errors import DatabaseUnreachable, PermissionDenied, SchemaMissing, StoreError
+from durasql.errors import (
+    DatabaseUnreachable,
+    DurasqlError,
+    LeaseLost,
+    PermissionDenied,
+    SchemaMissing,
+    StoreError,
+)
 from durasql_runtime.journal import Row, State
+
+_READ_ONLY: Final = "25006"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +106,35 @@ class Control:
         row = await _one(self.connection, "SELECT df._next_due(%s, %s)", self._me)
         return None if row[0] is None else float(row[0])
 
-    async def history(self, instance_id: str) -> tuple[tuple[Row, ...], tuple[Letter, ...]]:
-        """The journal and inbox of a held instance, read again."""
-        row = await _one(
-            self.connection, "SELECT history, inbox FROM df._reload(%s, %s, %s)", (*self._me, instance_id)
-        )
-        return read_history(row[0]), read_inbox(row[1])
+    async def renew(self, claim: Claim) -> Claim:
+        """The same claim under a new epoch, with the journal and inbox read again. Raises `LeaseLost`."""
+        try:
+            row = await _one(
+                self.connection,
+                "SELECT epoch, history, inbox, now FROM df._reload(%s, %s, %s, %s)",
+                (*self._me, claim.id, claim.epoch),
+            )
+        except psycopg.Error as error:
+            if error.sqlstate in ("DF001", "DF002"):
+                raise LeaseLost(str(error)) from error
+            raise
+        epoch, history, inbox, now = row
+        return replace(claim, epoch=epoch, history=read_history(history), inbox=read_inbox(inbox), now=now)
 
-    async def inbox(self, instance_id: str) -> tuple[Letter, ...]:
-        """The signals that wait for a held instance."""
-        row = await _one(self.connection, "SELECT df._inbox(%s, %s, %s)", (*self._me, instance_id))
-        return read_inbox(row[0])
+    async def held(
+        self, instance_ids: Sequence[str] | None = None
+    ) -> dict[str, tuple[int, tuple[Letter, ...]]]:
+        """Epochs and inboxes of those of these instances (None: of all) that this worker holds."""
+        ids = None if instance_ids is None else list(instance_ids)
+        cursor = await self.connection.execute(
+            "SELECT id, epoch, inbox FROM df._held(%s, %s, %s)", (*self._me, ids)
+        )
+        return {id_: (epoch, read_inbox(inbox)) for id_, epoch, inbox in await cursor.fetchall()}
+
+    async def strays(self) -> list[tuple[int, str]]:
+        """Server processes of step sessions whose worker is gone, and the roles they are logged in as."""
+        cursor = await self.connection.execute("SELECT pid, role FROM df._strays(%s, %s)", self._me)
+        return [(pid, role) for pid, role in await cursor.fetchall()]
 
     async def program(self, owner: int, program_hash: str) -> tuple[str, str | None]:
         """A program's graph, and its bytecode if it was compiled before."""
@@ -145,10 +172,10 @@ class Control:
         row = await _one(self.connection, "SELECT df._reap(%s, %s)", self._me)
         return int(row[0])
 
-    async def wake(self, instance_ids: Sequence[str] | None) -> int:
-        """Make parked instances due whose signal has come."""
+    async def wake(self, instance_ids: Sequence[str] | None, *, ever: bool = False) -> int:
+        """Make parked instances due whose signal has come: these, or any of the last hour, or any at all."""
         ids = None if instance_ids is None else list(instance_ids)
-        row = await _one(self.connection, "SELECT df._wake(%s, %s, %s)", (*self._me, ids))
+        row = await _one(self.connection, "SELECT df._wake(%s, %s, %s, %s)", (*self._me, ids, ever))
         return int(row[0])
 
     async def setting(self, name: str) -> str | None:
@@ -182,6 +209,13 @@ async def open_connection(dsn: str, application_name: str) -> psycopg.AsyncConne
         ) from error
 
 
+def is_passing(error: psycopg.Error) -> bool:
+    """Whether waiting may cure it: the connection broke, the server stops, is full, or a standby."""
+    return (
+        isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) or error.sqlstate == _READ_ONLY
+    )
+
+
 def read_history(document: Any) -> tuple[Row, ...]:
     """Rows of `df._history`."""
     return tuple(
@@ -196,9 +230,13 @@ def read_inbox(document: Any) -> tuple[Letter, ...]:
     return tuple(Letter(id_, name, data) for id_, name, data in document or ())
 
 
-def _claim(row: Any) -> Claim:
-    *facts, variables, history, inbox, now = row
-    return Claim(*facts, variables or {}, read_history(history), read_inbox(inbox), now)
+def _claim(row: Sequence[Any]) -> Claim:
+    id_, epoch, role, superuser, label, database, program, owner, search_path, *rest = row
+    variables, history, inbox, now = rest
+    return Claim(
+        id_, epoch, role, superuser, label, database, program, owner, search_path,
+        variables or {}, read_history(history), read_inbox(inbox), now,
+    )  # fmt: skip
 
 
 async def _one(connection: psycopg.AsyncConnection[Any], query: str, params: Sequence[Any]) -> Any:
@@ -216,7 +254,9 @@ async def _refuse_pooler(connection: psycopg.AsyncConnection[Any]) -> None:
         )
 
 
-def _explain(error: psycopg.Error) -> StoreError:
+def _explain(error: psycopg.Error) -> DurasqlError:
+    if is_passing(error):
+        return DatabaseUnreachable(f"the database is not available: {str(error).strip()}")
     if error.sqlstate in ("3F000", "42883", "42P01"):
         return SchemaMissing(
             "the database has no schema df of this version", hint="run: durasql db install --dsn …"

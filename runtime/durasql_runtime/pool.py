@@ -10,17 +10,24 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    before_sleep_log,
+    retry_if_exception,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
 from durasql_runtime.session import Session
-from durasql_runtime.wire import Wire
+from durasql_runtime.wire import ConnectionLost, Wire
 
 log = logging.getLogger("durasql.pool")
 
@@ -37,15 +44,23 @@ _SETTINGS: Final = {
 }
 """What every step's session starts with; a `RESET ALL` comes back to it."""
 
+_CROWDED: Final = ("too many", "remaining connection slots")
+"""Words in a refused login that mean: wait for your turn, however long."""
 _PASSING: Final = (
-    "too many",
-    "remaining connection slots",
     "starting up",
     "shutting down",
     "recovery",
+    "not yet accepting",
     "timeout",
+    "refused",
+    "no such file",
+    "closed the connection",
+    "terminating connection",
+    "reset by peer",
+    "broken pipe",
+    "unreachable",
 )
-"""Words in a refused login that mean: later."""
+"""Words that mean: the server is away. If that lasts, the worker loses its own connection, and the runs."""
 
 
 class LoginRefused(Exception):
@@ -84,6 +99,8 @@ class Pool:
         )
         self._total = asyncio.Semaphore(limits.total)
         self._control = _Lane(asyncio.Semaphore(limits.per_role))
+        self._hungry = 0
+        self._endings: set[asyncio.Task[None]] = set()
 
     async def acquire(self, role: str, database: str | None) -> Session:
         """A session of this role; waits for a free one. Raises `LoginRefused`."""
@@ -95,83 +112,109 @@ class Pool:
             lane.slots.release()
             raise
 
-    async def release(self, session: Session, database: str | None) -> None:
-        """Give a session back; one that is not clean is closed."""
-        lane = self._lanes[session.role, database]
-        await self._give_back(lane, session)
+    def release(self, session: Session, database: str | None) -> None:
+        """Give a session back. One that is not clean is stopped and closed, for which nobody has to wait."""
+        self._give_back(self._lanes[session.role, database], session)
 
     @asynccontextmanager
     async def control(self) -> AsyncIterator[Session]:
-        """A session of the worker's own role, for records without SQL."""
+        """A session of the worker's own role, for records without SQL. Raises `ConnectionLost`."""
         await self._control.slots.acquire()
-        session = self._reuse(self._control)
+        session: Session | None = None
         try:
-            if session is None:
-                session = await self._login(self._dsn, {}, "", "")
+            session = self._reuse(self._control) or await self._login(self._dsn, {}, "", "")
             yield session
+        except LoginRefused as error:
+            raise ConnectionLost(str(error)) from error
         finally:
             if session is None:
                 self._control.slots.release()
             else:
-                await self._give_back(self._control, session, counted=False)
+                self._give_back(self._control, session)
 
-    async def close_idle(self) -> None:
+    async def end_process(self, role: str, pid: int) -> None:
+        """End another session of this role, past all queues: what waits in them may wait for that session."""
+        session = await self._login(*self._address(role, None), role, self.home_database)
+        try:
+            await session.query("SELECT pg_catalog.pg_terminate_backend($1)", [b"%d" % pid])
+        finally:
+            await session.end()
+
+    def close_idle(self) -> None:
         """Close what nobody used for a while."""
         horizon = time.monotonic() - self._limits.idle_seconds
         for lane in self._lanes.values():
             stale = [session for since, session in lane.idle if since < horizon]
             lane.idle = [entry for entry in lane.idle if entry[0] >= horizon]
             for session in stale:
-                self._total.release()
-                await session.wire.close()
+                self._discard(lane, session, slot=False)
 
     async def close(self) -> None:
-        """Close every idle session."""
+        """Close every idle session, and wait for those that are being stopped."""
         for lane in (*self._lanes.values(), self._control):
             while lane.idle:
-                await lane.idle.pop()[1].wire.close()
+                self._discard(lane, lane.idle.pop()[1], slot=False)
+        await asyncio.gather(*self._endings, return_exceptions=True)
 
     def _reuse(self, lane: _Lane) -> Session | None:
+        """An idle session that is still there: a restart or an administrator may have ended them all."""
         while lane.idle:
             _, session = lane.idle.pop()
-            if not session.wire.broken:
+            if session.wire.alive():
                 return session
-            if lane is not self._control:
-                self._total.release()
+            self._discard(lane, session, slot=False)
         return None
 
-    async def _give_back(self, lane: _Lane, session: Session, *, counted: bool = True) -> None:
-        try:
-            if session.clean:
-                lane.idle.append((time.monotonic(), session))
-            else:
-                if counted:
-                    self._total.release()
-                await session.wire.close()
-        finally:
+    def _give_back(self, lane: _Lane, session: Session) -> None:
+        if session.clean and (lane is self._control or not self._hungry):
+            lane.idle.append((time.monotonic(), session))
             lane.slots.release()
+        else:
+            self._discard(lane, session, slot=True)
+
+    def _discard(self, lane: _Lane, session: Session, *, slot: bool) -> None:
+        """Stop and close a session; its place, and with `slot` its owner's, are free when it is gone.
+
+        In a task of its own, because the owner may be cancelled while it waits, and the place lost.
+        """
+
+        async def end() -> None:
+            try:
+                await session.end()
+            finally:
+                if lane is not self._control:
+                    self._total.release()
+                if slot:
+                    lane.slots.release()
+
+        task = asyncio.create_task(end())
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
 
     async def _open(self, lane: _Lane, role: str, database: str | None) -> Session:
-        if self._total.locked():
-            await self._evict()
-        await self._total.acquire()
+        self._hungry += 1
         try:
-            return await self._login(*self._address(role, database), role, database or self._home_database)
+            if self._total.locked():
+                self._evict()
+            await self._total.acquire()
+        finally:
+            self._hungry -= 1
+        try:
+            return await self._login(*self._address(role, database), role, database or self.home_database)
         except BaseException:
             self._total.release()
             raise
 
-    async def _evict(self) -> None:
+    def _evict(self) -> None:
         """Make room by closing an idle session of whichever role used its own least recently."""
         lanes = [lane for lane in self._lanes.values() if lane.idle]
         if lanes:
             lane = min(lanes, key=lambda candidate: candidate.idle[0][0])
-            _, session = lane.idle.pop(0)
-            self._total.release()
-            await session.wire.close()
+            self._discard(lane, lane.idle.pop(0)[1], slot=False)
 
     @property
-    def _home_database(self) -> str:
+    def home_database(self) -> str:
+        """The database that the worker itself is in, as far as its DSN says."""
         return str(self._home.get("dbname") or self._home.get("user") or "")
 
     def _address(self, role: str, database: str | None) -> tuple[str, dict[str, Any]]:
@@ -187,10 +230,12 @@ class Pool:
 
     async def _login(self, dsn: str, overrides: dict[str, Any], role: str, database: str) -> Session:
         conninfo = _with_settings(dsn, overrides, f"durasql {self._name}")
+        patience = stop_after_delay(self._limits.login_patience)
         attempts = AsyncRetrying(
             wait=wait_random_exponential(multiplier=0.1, max=2),
-            stop=stop_after_delay(self._limits.login_patience),
+            stop=lambda state: not _is_crowded(state) and patience(state),
             retry=retry_if_exception(_will_pass),
+            before_sleep=before_sleep_log(log, logging.INFO),
             reraise=True,
         )
         try:
@@ -205,7 +250,17 @@ class Pool:
 
 
 def _will_pass(error: BaseException) -> bool:
-    return isinstance(error, psycopg.OperationalError) and any(word in str(error) for word in _PASSING)
+    return isinstance(error, psycopg.OperationalError) and _says(error, _CROWDED + _PASSING)
+
+
+def _is_crowded(state: RetryCallState) -> bool:
+    error = state.outcome.exception() if state.outcome else None
+    return error is not None and _says(error, _CROWDED)
+
+
+def _says(error: BaseException, words: Iterable[str]) -> bool:
+    text = str(error).lower()
+    return any(word in text for word in words)
 
 
 def _with_settings(dsn: str, overrides: dict[str, Any], application_name: str) -> str:

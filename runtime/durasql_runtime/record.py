@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from durasql_runtime.journal import Row
+from durasql_runtime.journal import Key, Row, State
 from durasql_runtime.outcome import Done, Failed, Outcome
 
 
@@ -32,6 +32,17 @@ class Batch:
     park: bool = False
     waits: list[int] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+
+    def drop(self, key: Key) -> None:
+        """A branch lost: whatever its leaf has in the journal, or was to get in this very batch, is void."""
+        self.rows = [row for row in self.rows if row.key != key or row.state is not State.WAITING]
+        self.dropped.append(key[0])
+
+    @property
+    def void(self) -> list[int]:
+        """Nodes whose waiting or started row goes; not those that wait again, in a loop's next generation."""
+        waiting = {row.node for row in self.rows if row.state is State.WAITING}
+        return [node for node in self.dropped if node not in waiting]
 
     @property
     def empty(self) -> bool:
@@ -59,7 +70,7 @@ class Recorder:
                 self.instance_id.encode(),
                 b"%d" % self.epoch,
                 self._rows(batch.rows),
-                _array(batch.dropped),
+                _array(batch.void),
                 _array(batch.signals),
                 status,
                 output,
@@ -71,7 +82,7 @@ class Recorder:
 
     def _rows(self, rows: Iterable[Row]) -> bytes:
         listed = []
-        for row in rows:
+        for row in _last_of_each(rows):
             self.seq += 1
             listed.append(
                 (
@@ -80,6 +91,17 @@ class Recorder:
                 )
             )  # fmt: skip
         return json.dumps(listed, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _last_of_each(rows: Iterable[Row]) -> Iterable[Row]:
+    """A node has one row; when its loop comes round within one record only the latest counts."""
+    latest: dict[int, Row] = {}
+    for row in rows:
+        earlier = latest.pop(row.node, None)
+        if earlier is not None and earlier.gen == row.gen and row.names is None:
+            row = replace(row, names=earlier.names)
+        latest[row.node] = row
+    return latest.values()
 
 
 def _end(finish: Outcome | None) -> tuple[bytes | None, bytes | None]:

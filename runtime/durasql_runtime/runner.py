@@ -33,6 +33,9 @@ log = logging.getLogger("durasql.run")
 
 _LOSSES_BEFORE_GIVING_UP = 5
 """A step whose connection breaks this often takes the blame: it may be what breaks it."""
+_CONFLICTS_BEFORE_GIVING_UP = 20
+_CONFLICTS = frozenset({"40001", "40P01"})
+"""A COMMIT refused for these succeeds when it is tried again, such as when two runs signal each other."""
 
 
 class CommitRefused(Exception):
@@ -68,6 +71,7 @@ class Runner:
         self._services = services
         self._born = asyncio.get_running_loop().time()
         self._inbox: list[Letter] = list(claim.inbox)
+        self._taken: set[int] = set()
         self._plain = False
         self._begin(claim.history)
 
@@ -98,18 +102,21 @@ class Runner:
         """
         losses: dict[Key, int] = {}
         refused: dict[Key, Failed] = {}
+        conflicts = 0
         while True:
             try:
                 await self._live(refused)
                 return
             except LeaseLost as error:
-                log.info("lost the claim", extra={"instance": self.claim.id, "reason": str(error)})
+                self._log_loss(error)
                 return
             except HandOver:
                 await self._services.control.release([self.claim.id])
                 return
             except CommitRefused as error:
-                refused = {error.key: error.failure}
+                conflicts += error.failure.sqlstate in _CONFLICTS
+                if error.failure.sqlstate not in _CONFLICTS or conflicts >= _CONFLICTS_BEFORE_GIVING_UP:
+                    refused = {error.key: error.failure}
             except SessionTainted:
                 self._plain = True
             except _StepLost as error:
@@ -118,13 +125,23 @@ class Runner:
                     refused = {error.key: Failed(f"SQL execution failed: the connection was lost: {error}")}
             finally:
                 await self._cancel_tasks()
-            await self._reload()
+            try:
+                await self._reload()
+            except LeaseLost as error:
+                self._log_loss(error)
+                return
 
     async def _reload(self) -> None:
-        """Forget what memory says: the journal knows what was committed."""
-        history, inbox = await self._services.control.history(self.claim.id)
-        self._inbox = list(inbox)
-        self._begin(history)
+        """Forget what memory says: the journal knows what was committed. Raises `LeaseLost`."""
+        self.claim = await self._services.control.renew(self.claim)
+        self._born = asyncio.get_running_loop().time()
+        self._inbox = list(self.claim.inbox)
+        # A letter that is back was taken in a transaction that never committed.
+        self._taken -= {letter.id for letter in self._inbox}
+        self._begin(self.claim.history)
+
+    def _log_loss(self, error: LeaseLost) -> None:
+        log.info("lost the claim", extra={"instance": self.claim.id, "reason": str(error)})
 
     async def _live(self, refused: dict[Key, Failed]) -> None:
         await self._resume(refused)
@@ -180,8 +197,9 @@ class Runner:
 
     def deliver(self, letters: Iterable[Letter]) -> None:
         """Signals have come for this instance."""
-        known = {letter.id for letter in self._inbox}
+        known = {letter.id for letter in self._inbox} | self._taken
         self._inbox.extend(letter for letter in letters if letter.id not in known)
+        self._inbox.sort(key=lambda letter: letter.id)
         self._event.set()
 
     @property
@@ -208,6 +226,7 @@ class Runner:
             waiting = [armed for armed in self._armed.values() if armed.signal == letter.name]
             if waiting:
                 self._inbox.remove(letter)
+                self._taken.add(letter.id)
                 return [(armed.key, received(letter.name, letter)) for armed in waiting], [letter.id]
         now = self.now
         due = [armed for armed in self._armed.values() if armed.due is not None and armed.due <= now]
@@ -222,11 +241,28 @@ class Runner:
         step = Step(self._services.pool, self.claim, plain=self._plain)
         try:
             while following is not None:
-                following = await self._advance(step, following)
+                activation = following
+                following = self._keep(activation, await self._advance(step, activation))
         except ConnectionLost as error:
-            raise _StepLost(activation.key if following is None else following.key, str(error)) from error
+            raise _StepLost(activation.key, str(error)) from error
         finally:
-            await step.close()
+            step.close()
+
+    def _keep(self, done: Activation, following: Activation | None) -> Activation | None:
+        """The leaf with which the strand goes on by itself.
+
+        A strand's task is found by the leaf it is at, so that it can be stopped. A strand without a task, in
+        the run's own, makes way as soon as it is not the only one.
+        """
+        task = self._tasks.get(done.key)
+        if following is None:
+            return None
+        if task is not None:
+            self._tasks[following.key] = self._tasks.pop(done.key)
+        elif self._todo or self._armed:
+            self._todo.insert(0, following)
+            return None
+        return following
 
     async def _advance(self, step: Step, activation: Activation) -> Activation | None:
         outcome = await self._perform(step, activation)
@@ -317,7 +353,7 @@ class Runner:
         batch.rows.extend(transition.rows)
         for key in transition.cancelled:
             self._stop(key)
-            batch.dropped.append(key[0])
+            batch.drop(key)
         for activation in transition.started:
             if activation.instruction.op not in WAITS:
                 runnable.append(activation)

@@ -217,6 +217,12 @@ class Session:
         # Settings made in the transaction are undone with it, ours too.
         self._search_path_known = False
 
+    async def end(self) -> None:
+        """Stop what the server may still be doing for this session, and close it."""
+        if self.busy:
+            await self.wire.cancel()
+        await self.wire.close()
+
     @property
     def in_transaction(self) -> bool:
         """Whether a step's transaction is open."""

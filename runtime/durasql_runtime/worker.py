@@ -21,20 +21,23 @@ import psycopg
 from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, wait_random_exponential
 
 from durasql.errors import DatabaseUnreachable, DurasqlError
-from durasql_runtime.claims import Claim, Control
+from durasql_runtime.claims import Claim, Control, is_passing
 from durasql_runtime.listen import Listener
 from durasql_runtime.perform.http import HttpPerformer
 from durasql_runtime.perform.http.sources import DatabasePolicy, DatabaseSecrets
 from durasql_runtime.perform.performers import Performers
-from durasql_runtime.pool import Pool, PoolLimits
+from durasql_runtime.pool import LoginRefused, Pool, PoolLimits
 from durasql_runtime.programs import Programs
 from durasql_runtime.runner import Runner, Services
+from durasql_runtime.session import StepRefused
 from durasql_runtime.wire import ConnectionLost
 
 log = logging.getLogger("durasql.worker")
 
 _POLL = 0.5
 """Seconds after which an idle worker looks without being woken: bounds what a lost notification costs."""
+_LOCKED = 0.05
+"""Seconds until the next attempt to claim an instance that somebody has locked."""
 _HEARTBEAT = 1.0
 """Seconds between heartbeats, which also look for lost workers."""
 
@@ -94,12 +97,15 @@ class Worker:
             try:
                 await self._serve(control, until)
                 return
-            except (psycopg.OperationalError, psycopg.InterfaceError, ConnectionLost) as error:
-                log.warning("lost the database: %s", str(error).strip())
+            except ConnectionLost as error:
+                log.warning("lost the database: %s", error)
             except psycopg.Error as error:
-                if error.sqlstate != "DF002":
+                if is_passing(error):
+                    log.warning("lost the database: %s", str(error).strip())
+                elif error.sqlstate == "DF002":
+                    log.warning("this worker was taken for dead; signing on again")
+                else:
                     raise
-                log.warning("this worker was taken for dead; signing on again")
             finally:
                 await self._abandon()
 
@@ -124,27 +130,36 @@ class Worker:
     async def _serve(self, control: Control, until: Callable[[], bool] | None) -> None:
         """One life under one worker number."""
         services = await self._open(control)
-        programs = Programs(control)
-        async with asyncio.TaskGroup() as background:
-            listener = Listener(self._config.dsn, self._config.shown_name, self._heard)
-            listening = background.create_task(listener.run())
-            beating = background.create_task(self._beat(control))
-            try:
-                self.started.set()
-                await self._claim_loop(control, programs, until)
-                await self._drain()
-            finally:
-                listening.cancel()
-                beating.cancel()
+        await control.wake(None, ever=True)
+        listener = Listener(self._config.dsn, self._config.shown_name, self._heard)
+        working = asyncio.create_task(self._work(control, until))
+        tasks = [working, asyncio.create_task(listener.run()), asyncio.create_task(self._beat(control))]
+        try:
+            # Not a TaskGroup: whoever fails first says by what, as itself and not as a group.
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         await services.pool.close()
         await services.performers.aclose()
         await control.sign_off()
+
+    async def _work(self, control: Control, until: Callable[[], bool] | None) -> None:
+        self.started.set()
+        await self._claim_loop(control, Programs(control), until)
+        await self._drain()
 
     async def _open(self, control: Control) -> Services:
         config = self._config
         limit = int(await control.setting("max_result_bytes") or 0)
         iterations = int(await control.setting("loop_max_iterations") or 0)
-        pool = Pool(config.dsn, config.role_dsns, config.pool, config.shown_name)
+        # df._strays knows the sessions of lost workers by this name.
+        pool = Pool(
+            config.dsn, config.role_dsns, config.pool, f"step {control.identity.id} {config.shown_name}"
+        )
         http = _http(control)
         services = Services(control, pool, Performers(http, limit), iterations, self._stopping.is_set())
         self._services = services
@@ -181,7 +196,8 @@ class Worker:
     async def _rest(self, control: Control) -> None:
         """Wait for a notification, a free place, or the next deadline."""
         due = None if self._saturated else await control.next_due()
-        timeout = _POLL if due is None else max(0.001, min(due, _POLL))
+        # What is overdue and was not claimed is locked or another's: no reason to ask again at once.
+        timeout = _POLL if due is None else min(due, _POLL) if due > 0 else _LOCKED
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._wake.wait()
@@ -195,25 +211,31 @@ class Worker:
         task.add_done_callback(lambda done: self._ended(claim, done))
 
     async def _run_one(self, control: Control, programs: Programs, claim: Claim) -> None:
-        assert self._services is not None
-        refusal = await self._refusal(control, claim)
-        if refusal is None:
-            try:
-                program = await programs.of(claim)
-            except DurasqlError as error:
-                refusal = f"the program cannot be run: {error.message}"
-        if refusal is not None:
-            await control.refuse(claim, refusal)
-            return
-        runner = Runner(claim, program, self._services)
-        self._runs[claim.id] = (runner, self._runs[claim.id][1])
         try:
-            await runner.run()
-        except (psycopg.OperationalError, ConnectionLost):
+            refusal = await self._refusal(control, claim)
+            if refusal is None:
+                runner = await self._runner(programs, claim)
+                await runner.run()
+        except DurasqlError as error:
+            refusal = f"the program cannot be run: {error.message}"
+        except (psycopg.OperationalError, psycopg.InterfaceError, ConnectionLost):
             raise
         except Exception as error:
             log.exception("run %s hit a bug", claim.id, extra={"instance": claim.id})
-            await control.refuse(claim, f"internal error: {error!r}")
+            refusal = f"internal error: {error!r}"
+        if refusal is not None:
+            await control.refuse(claim, refusal)
+
+    async def _runner(self, programs: Programs, claim: Claim) -> Runner:
+        assert self._services is not None
+        runner = Runner(claim, await programs.of(claim), self._services)
+        task = asyncio.current_task()
+        assert task is not None
+        self._runs[claim.id] = (runner, task)
+        if claim.id in self._unheard:
+            # A signal that was heard of while the claim was under way.
+            await self._check_runs(self._services.control, [claim.id])
+        return runner
 
     async def _refusal(self, control: Control, claim: Claim) -> str | None:
         """Why an instance may not run at all."""
@@ -227,7 +249,9 @@ class Worker:
         return None
 
     def _ended(self, claim: Claim, task: asyncio.Task[None]) -> None:
-        self._runs.pop(claim.id, None)
+        if (run := self._runs.get(claim.id)) is not None and run[1] is task:
+            # Otherwise it was put back and claimed again before this task came to its end.
+            del self._runs[claim.id]
         free = self._config.concurrency - len(self._runs)
         if not self._runs or (self._saturated and free >= self._config.claim_batch // 2):
             self._wake.set()
@@ -267,29 +291,42 @@ class Worker:
         self._runs.clear()
         if self._services is not None:
             with suppress(psycopg.Error):
-                await self._services.pool.close()
                 await self._services.control.connection.close()
+                await self._services.pool.close()
+                await self._services.performers.aclose()
         self._services = None
 
     # -- notifications and heartbeat
     # ----------------------------------------------------------------------------
 
     def _heard(self, payload: str) -> None:
-        """A notification: 'w' work, 's:<id>' a signal, 'c:<id>' a cancellation."""
+        """A notification: 'w' work, 's:<id>' a signal, 'c:<id>' a cancellation, '' some may have been missed.
+
+        Anybody may send one, so the database is asked what there is to it.
+        """
         kind, _, instance_id = payload.partition(":")
-        runner, task = self._runs.get(instance_id, (None, None))
-        if kind == "s" and runner is not None:
-            self._aside(self._fetch_letters(runner))
-        elif kind == "s" and instance_id:
+        run = self._runs.get(instance_id)
+        if kind == "s" and instance_id and (run is None or run[0] is None):
             self._unheard.add(instance_id)
-        elif kind == "c" and task is not None:
-            task.cancel()
+        elif self._services is not None and (run is not None or not payload):
+            self._aside(self._check_runs(self._services.control, [instance_id] if payload else None))
         self._wake.set()
 
-    async def _fetch_letters(self, runner: Runner) -> None:
-        if self._services is not None:
-            with suppress(psycopg.Error):
-                runner.deliver(await self._services.control.inbox(runner.claim.id))
+    async def _check_runs(self, control: Control, instance_ids: list[str] | None) -> None:
+        """Stop those of these runs (None: all) whose claim is gone, and give the others their letters."""
+        ids = list(self._runs) if instance_ids is None else instance_ids
+        runs = {id_: self._runs[id_] for id_ in ids if id_ in self._runs}
+        try:
+            held = await control.held(ids)
+        except psycopg.Error:
+            return
+        for id_, (runner, task) in runs.items():
+            if self._runs.get(id_, (None, None))[1] is not task:
+                continue
+            if id_ not in held:
+                task.cancel()
+            elif runner is not None:
+                runner.deliver(held[id_][1])
 
     async def _hear_late_signals(self, control: Control) -> None:
         """A signal may have committed just after its instance was parked without it."""
@@ -302,13 +339,25 @@ class Worker:
         rounds = 0
         while True:
             await control.heartbeat(idle=self._declared_idle, running=len(self._runs))
-            if await control.reap():
+            freed = await control.reap()
+            if freed:
                 self._wake.set()
+            if self._services is not None and (freed or rounds % 10 == 0):
+                self._aside(self._end_strays(control, self._services.pool))
             rounds += 1
             if rounds % 20 == 0 and self._services is not None:
                 await control.wake(None)
-                await self._services.pool.close_idle()
+                await self._check_runs(control, None)
+                self._services.pool.close_idle()
             await asyncio.sleep(_HEARTBEAT)
+
+    async def _end_strays(self, control: Control, pool: Pool) -> None:
+        """End the sessions that lost workers left behind: their locks stand in the way of successors."""
+        try:
+            for pid, role in await control.strays():
+                await pool.end_process(role, pid)
+        except (psycopg.Error, LoginRefused, StepRefused, ConnectionLost) as error:
+            log.warning("cannot end a lost worker's session: %s", str(error).strip())
 
 
 def _http(control: Control) -> HttpPerformer:

@@ -16,8 +16,8 @@ from durasql_runtime.perform.step import Step
 from durasql_runtime.pool import LoginRefused
 from durasql_runtime.results import ResultTooLarge, StepResult, step_result, type_oids
 from durasql_runtime.session import StepRefused
-from durasql_runtime.statement import StatementKind as Statement
-from durasql_runtime.statement import classify, runs_outside
+from durasql.statement import StatementKind as Statement
+from durasql.statement import classify, runs_outside
 from durasql_runtime.substitute import Scope, SubstituteError, substitute_sql
 
 _HAS_RECEIPTS: Final = (
@@ -55,6 +55,7 @@ class SqlPerformer:
         except LoginRefused as error:
             return Failed(str(error), sql=text)
         except ResultTooLarge as error:
+            await step.undo()
             return Failed(f"SQL execution failed: {error.message}", hint=error.hint, sql=text)
 
     async def _run(
@@ -90,7 +91,7 @@ class SqlPerformer:
                 return Done(receipt.decode())
         done = await self._inside(step, statement)
         await session.commit_elsewhere((*identity, done.value.encode()) if keeps_receipts else None)
-        await step.close()
+        step.close()
         return done
 
     async def _inside(self, step: Step, statement: Statement) -> Done:

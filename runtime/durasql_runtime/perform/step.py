@@ -29,13 +29,14 @@ class Step:
         self._pool = pool
         self._claim = claim
         self._plain = plain
+        self._elsewhere = claim.database if claim.database != pool.home_database else None
         self._session: Session | None = None
         self.carried: Carried | None = None
 
     @property
     def database(self) -> str:
         """The database the steps run in, '' for the home database."""
-        return self._claim.database or ""
+        return self._elsewhere or ""
 
     @property
     def is_open(self) -> bool:
@@ -50,7 +51,7 @@ class Step:
         """The strand's session. Raises `LoginRefused`."""
         if self._session is None:
             assert self._claim.role is not None
-            self._session = await self._pool.acquire(self._claim.role, self._claim.database)
+            self._session = await self._pool.acquire(self._claim.role, self._elsewhere)
             self._session.plain = self._plain
         return self._session
 
@@ -75,14 +76,19 @@ class Step:
             carried, self.carried = self.carried, None
             await self.commit(carried.record)
 
+    async def undo(self) -> None:
+        """Roll back the open transaction: its step failed though its statements did not."""
+        if self._session is not None and self._session.in_transaction:
+            await self._session.roll_back()
+
     async def commit(self, record: Record) -> None:
         """Record and commit the open transaction."""
         session = await self.session()
         await session.commit(record, self._claim.search_path)
 
     async def record_failure(self, record: Record) -> bool:
-        """Record on this session after its step failed; False when there is no session to do it on."""
-        if self._session is None:
+        """Record on this session after its step failed; False when there is none, or not one to do it on."""
+        if self._session is None or self._elsewhere:
             return False
         await self._session.record_after_failure(record, self._claim.search_path)
         return True
@@ -92,11 +98,8 @@ class Step:
         """The instance whose steps these are."""
         return self._claim.id
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Give the session back; a transaction that is still open dies with its connection."""
         session, self._session = self._session, None
-        if session is None:
-            return
-        if session.busy:
-            await session.wire.cancel()
-        await self._pool.release(session, self._claim.database)
+        if session is not None:
+            self._pool.release(session, self._elsewhere)

@@ -78,8 +78,6 @@ def _arm_sleep(key: Key, config: str, now: datetime) -> tuple[Armed, Row] | Outc
     seconds = int(config)
     if seconds < 0:
         return Failed("Sleep duration must be non-negative")
-    if seconds == 0:
-        return _slept(0)
     armed = Armed(key, now + timedelta(seconds=seconds), None, _slept(seconds))
     return armed, armed.row(float(seconds))
 

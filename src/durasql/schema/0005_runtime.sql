@@ -102,7 +102,9 @@ BEGIN
     SELECT c.id::text, c.epoch, r.rolname::text, r.rolsuper, c.label, c.database, c.program, c.submitted_by::oid,
            c.search_path, c.vars,
            CASE WHEN c.epoch > 1 THEN df._history(c.id) END,
-           CASE WHEN c.epoch > 1 THEN df._inbox_of(c.id) END,
+           -- Signals may have come before the first claim; written out, since it is on the way of every instance.
+           (SELECT json_agg(json_build_array(s.id, s.name, s.data) ORDER BY s.id)
+            FROM df.signals s WHERE s.instance_id = c.id),
            clock_timestamp()
     FROM claimed c LEFT JOIN pg_roles r ON r.oid = c.submitted_by;
 END
@@ -324,10 +326,18 @@ BEGIN
                                 AND l.classid = df._worker_lock_class()::oid AND l.objid = w.id::oid AND l.objsubid = 2))
         FOR UPDATE SKIP LOCKED
     LOOP
-        UPDATE df.instances i SET worker = NULL, due = clock_timestamp(), epoch = i.epoch + 1 WHERE i.worker = lost.id;
+        -- A worker stopped in the middle of a record may hold a row's lock for ever: never wait for one here. The dead
+        -- worker's row stays until nothing is left of it, so a later round finds the rest.
+        WITH free AS (
+            SELECT i.id FROM df.instances i WHERE i.worker = lost.id FOR NO KEY UPDATE SKIP LOCKED
+        )
+        UPDATE df.instances i SET worker = NULL, due = clock_timestamp(), epoch = i.epoch + 1
+        FROM free WHERE i.id = free.id;
         GET DIAGNOSTICS moved = ROW_COUNT;
         total := total + moved;
-        DELETE FROM df.workers w WHERE w.id = lost.id;
+        UPDATE df.workers w SET heartbeat = '-infinity', idle = false WHERE w.id = lost.id;
+        DELETE FROM df.workers w
+        WHERE w.id = lost.id AND NOT EXISTS (SELECT FROM df.instances i WHERE i.worker = lost.id);
     END LOOP;
     RETURN total;
 END
@@ -347,7 +357,9 @@ $$;
 COMMENT ON FUNCTION df._goodbye(integer, text) IS 'Signs a worker off and hands over whatever it still holds.';
 
 -- A signal may commit just after its instance was parked without it; workers that hear of it call this.
-CREATE FUNCTION df._wake(p_worker integer, p_token text, p_instances text[]) RETURNS integer
+-- Without names it looks at what came lately, or with p_ever at everything: all workers may have been away for long.
+CREATE FUNCTION df._wake(p_worker integer, p_token text, p_instances text[], p_ever boolean DEFAULT false)
+RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -359,7 +371,7 @@ BEGIN
           WHERE c.worker IS NULL AND c.status IN ('pending', 'running')
             AND (c.due IS NULL OR c.due > clock_timestamp())
             AND c.id IN (SELECT s.instance_id FROM df.signals s
-                         WHERE (p_instances IS NULL AND s.sent_at > clock_timestamp() - interval '1 hour')
+                         WHERE (p_instances IS NULL AND (p_ever OR s.sent_at > clock_timestamp() - interval '1 hour'))
                             OR s.instance_id = ANY (p_instances))
             AND EXISTS (SELECT FROM df.journal j JOIN df.signals s ON s.instance_id = j.instance_id
                         WHERE j.instance_id = c.id AND j.state = 'waiting' AND j.value = s.name)
@@ -369,13 +381,15 @@ BEGIN
     RETURN woken;
 END
 $$;
-COMMENT ON FUNCTION df._wake(integer, text, text[]) IS 'Makes parked instances due whose awaited signal has come.';
+COMMENT ON FUNCTION df._wake(integer, text, text[], boolean) IS 'Makes parked instances due whose awaited signal has come.';
 
 -- Runs in the step's session, as the step's role, after its statement and before the record: whatever the step left
 -- behind (settings, temporary tables, locks, cursors, listeners, deferred triggers) ends with the step.
 CREATE FUNCTION df._reset(p_search_path text) RETURNS void
 LANGUAGE plpgsql
 AS $$
+DECLARE
+    foreign_statement text;
 BEGIN
     EXECUTE 'SET CONSTRAINTS ALL IMMEDIATE';
     EXECUTE 'CLOSE ALL';
@@ -384,6 +398,12 @@ BEGIN
     EXECUTE 'DISCARD SEQUENCES';
     EXECUTE 'RESET ALL';
     PERFORM pg_catalog.pg_advisory_unlock_all();
+    -- All but the worker's own, which make a step one round trip.
+    FOR foreign_statement IN
+        SELECT p.name FROM pg_catalog.pg_prepared_statement() p WHERE p.name OPERATOR(pg_catalog.!~) '^df_'
+    LOOP
+        EXECUTE 'DEALLOCATE ' OPERATOR(pg_catalog.||) pg_catalog.quote_ident(foreign_statement);
+    END LOOP;
     IF p_search_path IS NOT NULL THEN
         PERFORM pg_catalog.set_config('search_path', p_search_path, false);
     END IF;
@@ -406,16 +426,61 @@ END
 $$;
 COMMENT ON FUNCTION df._next_due(integer, text) IS 'Seconds until the next instance is due that this worker may serve.';
 
-CREATE FUNCTION df._reload(p_worker integer, p_token text, p_instance text, OUT history json, OUT inbox json)
+-- After a lost connection nobody knows whether the last COMMIT arrived, or is still to arrive: a server process may work
+-- through what it had received already. The new epoch shuts it out, or, if its record is under way, waits for its end.
+CREATE FUNCTION df._reload(p_worker integer, p_token text, p_instance text, p_epoch bigint,
+                           OUT epoch bigint, OUT history json, OUT inbox json, OUT now timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM df._known_here(p_worker, p_token);
+    UPDATE df.instances i SET epoch = i.epoch + 1
+    WHERE i.id = p_instance AND i.worker = p_worker AND i.epoch = p_epoch
+    RETURNING i.epoch INTO _reload.epoch;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the claim on instance % is lost', p_instance USING ERRCODE = 'DF001';
+    END IF;
+    history := df._history(p_instance);
+    inbox := df._inbox_of(p_instance);
+    now := clock_timestamp();
+END
+$$;
+COMMENT ON FUNCTION df._reload(integer, text, text, bigint) IS
+    'Renews the claim on an instance and reads its journal and inbox again (SQLSTATE DF001 if the claim is lost).';
+
+-- Notifications can be missed, and anybody may send them: workers ask here before they act on one.
+CREATE FUNCTION df._held(p_worker integer, p_token text, p_instances text[] DEFAULT NULL)
+RETURNS TABLE (id text, epoch bigint, inbox json)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM df._known_here(p_worker, p_token);
+    RETURN QUERY
+        SELECT i.id::text, i.epoch, df._inbox_of(i.id) FROM df.instances i
+        WHERE i.worker = p_worker AND (p_instances IS NULL OR i.id = ANY (p_instances));
+END
+$$;
+COMMENT ON FUNCTION df._held(integer, text, text[]) IS
+    'Which of these instances (NULL: of all) the worker holds, by which claim, and their inboxes.';
+
+-- A stopped worker's sessions keep the locks of the steps they were in, and their successors would wait for them.
+-- Roles may end sessions of their own, so the worker has a session of each of these roles do it.
+CREATE FUNCTION df._strays(p_worker integer, p_token text) RETURNS TABLE (pid integer, role text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM df._known_here(p_worker, p_token);
-    SELECT df._history(i.id), df._inbox_of(i.id) INTO history, inbox
-    FROM df.instances i WHERE i.id = p_instance AND i.worker = p_worker;
+    RETURN QUERY
+        SELECT a.pid, a.usename::text FROM pg_stat_activity a
+        WHERE a.datname = current_database()
+          AND a.application_name ~ '^durasql step [0-9]{1,9} '
+          AND NOT EXISTS (SELECT FROM df.workers w
+                          WHERE w.id = split_part(a.application_name, ' ', 3)::integer
+                            AND w.heartbeat > '-infinity');
 END
 $$;
-COMMENT ON FUNCTION df._reload(integer, text, text) IS 'The journal and inbox of an instance that the worker holds.';
+COMMENT ON FUNCTION df._strays(integer, text) IS 'Step sessions of workers that are gone, and whose they are.';
 
 -- A step in another database commits there first and is recorded at home afterwards. Where df is installed in the other
 -- database too, a receipt commits with the step, so a second attempt finds it and does not run the step again.
