@@ -49,6 +49,10 @@ class _Step:
         span = map_.body if map_ else node.span
         if node.result_name in self.names.bound:
             yield from self._uncertain(node.result_name, f"'{node.result_name}'", span)
+            shapes = [shape_of(bound) for bound in self.names.bound[node.result_name]]
+            if all(shape.kind in ("object", "array") for shape in shapes):
+                message = f"df.if_rows: result '{node.result_name}' is never the result of a SQL step"
+                yield self.view.finding("E216", message, span, "only the result of a SQL step has rows")
             return
         message = f"df.if_rows: no result named '{node.result_name}' can be bound here"
         yield self.view.finding("E215", message, span, self._why_unbound(node.result_name))

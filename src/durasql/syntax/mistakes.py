@@ -328,6 +328,6 @@ def _expected(place: Place) -> Diagnostic:
     names = [_NAMES[kind] for kind in _NAMES if kind in place.expected]
     if "THEN" in place.expected:
         names.insert(0, "an operator")
-    found = f"'{place.lexeme.text[:40]}'" if place.lexeme else "the end of the text"
+    found = f"unexpected '{place.lexeme.text[:40]}'" if place.lexeme else "the text ends too early"
     listing = " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-    return place.report("E110", f"unexpected {found}" + (f"; expected {listing}" if listing else ""))
+    return place.report("E110", found + (f"; expected {listing}" if listing else ""))

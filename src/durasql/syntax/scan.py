@@ -247,7 +247,7 @@ class _Scanner:
         for width in (2, 1):
             symbol = self.text[self.at : self.at + width]
             if symbol in self.vocabulary.symbols:
-                self.add(self.vocabulary.symbols[symbol], self.at + width)
+                self.add(self.vocabulary.symbols[symbol], self.at + len(symbol))
                 return
         if char in SMART_QUOTES:
             self._smart_quote(char)

@@ -84,11 +84,24 @@ def test_p8_a_sql_error_points_into_escapes_and_dollar_quotes() -> None:
         assert found.span is not None and text[found.span.start : found.span.end] == "FROM"
 
 
-def test_every_pass_stands_the_deepest_and_the_largest_tree() -> None:
-    deep = "'SELECT 1'" + " ~> 'SELECT 2'" * 256
-    assert found_in(deep) == ()
-    loops = "df.loop(" * 256 + "'SELECT 1'" + ", 'SELECT true')" * 256
-    assert found_in(loops) == ()
+DEEP = {
+    "then": ("", " ~> 'SELECT 2'"),
+    "join": ("(", " & 'SELECT 2')"),
+    "race": ("('SELECT 2' | ", ")"),
+    "if": ("('SELECT true' ?> ", " !> 'SELECT 3')"),
+    "condition": ("(", " ?> 'SELECT 2' !> 'SELECT 3')"),
+    "loop": ("df.loop(", ", 'SELECT true')"),
+    "if_rows": ("df.if_rows('x', 'SELECT 2', ", ")"),
+}
+
+
+@pytest.mark.parametrize("kind", DEEP)
+def test_p9_every_pass_stands_the_deepest_tree(kind: str) -> None:
+    before, after = DEEP[kind]
+    text = f"{before * 256}'SELECT 1'{after * 256}"
+    assert {item.code for item in found_in(text)} <= {"E215"}
+
+
+def test_p9_every_pass_stands_the_largest_tree() -> None:
     branch = " & ".join(["('SELECT 1' ~> 'SELECT 2')"] * 200)
-    many = " ~> ".join([f"({branch})"] * 12)
-    assert found_in(many) == ()
+    assert found_in(" ~> ".join([f"({branch})"] * 12)) == ()
