@@ -27,7 +27,7 @@ from durasql_runtime.references import (
     in_json_string,
     in_literal,
 )
-from durasql_runtime.sqltext import Kind, Region, is_name_character, regions
+from durasql.sqltext import Kind, Region, is_name_character, regions
 
 
 def _references(text: str, start: int, end: int, write: Callable[[int], Writer]) -> Iterator[Piece]:

@@ -5,26 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from durasql.bytecode.opcodes import Op
-from durasql.syntax import ast
 
 if TYPE_CHECKING:
     from durasql.lower.emit import Emitter
+    from durasql.lower.number import Numbered
 
 
-def lower_join(out: Emitter, node: ast.Join) -> None:
+def lower_join(out: Emitter, at: Numbered) -> None:
     """JOIN b1 b2 … -> next; b1: …; END; b2: …; END; next:"""
-    _fork(out, Op.JOIN, node, node.branches)
+    _fork(out, Op.JOIN, at)
 
 
-def lower_race(out: Emitter, node: ast.Race) -> None:
+def lower_race(out: Emitter, at: Numbered) -> None:
     """RACE left right -> next; left: …; END; right: …; END; next:"""
-    _fork(out, Op.RACE, node, (node.left, node.right))
+    _fork(out, Op.RACE, at)
 
 
-def _fork(out: Emitter, op: Op, node: ast.Join | ast.Race, branches: tuple[ast.Node, ...]) -> None:
-    fork = out.emit(op, node, bind=node.name)
+def _fork(out: Emitter, op: Op, at: Numbered) -> None:
+    fork = out.emit(op, at, bind=at.node.name)
     starts = []
-    for branch in branches:
+    for branch in at.below:
         starts.append(out.here)
         out.lower(branch)
         out.emit(Op.END, branch)

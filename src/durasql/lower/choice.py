@@ -5,27 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from durasql.bytecode.opcodes import Op
-from durasql.syntax import ast
 
 if TYPE_CHECKING:
     from durasql.lower.emit import Emitter
+    from durasql.lower.number import Numbered
 
 
-def lower_if(out: Emitter, node: ast.If) -> None:
+def lower_if(out: Emitter, at: Numbered) -> None:
     """condition; IF else; then; JUMP end; else: otherwise; end: END_IF"""
-    out.lower(node.condition)
-    _arms(out, node, out.emit(Op.IF, node))
+    out.lower(at.below[2])
+    _arms(out, at, out.emit(Op.IF, at))
 
 
-def lower_if_rows(out: Emitter, node: ast.IfRows) -> None:
+def lower_if_rows(out: Emitter, at: Numbered) -> None:
     """IF_ROWS else; then; JUMP end; else: otherwise; end: END_IF"""
-    _arms(out, node, out.emit(Op.IF_ROWS, node))
+    _arms(out, at, out.emit(Op.IF_ROWS, at))
 
 
-def _arms(out: Emitter, node: ast.If | ast.IfRows, test: int) -> None:
-    out.lower(node.then)
-    jump = out.emit(Op.JUMP, node)
+def _arms(out: Emitter, at: Numbered, test: int) -> None:
+    then, otherwise = at.below[:2]
+    out.lower(then)
+    jump = out.emit(Op.JUMP, at)
     out.patch(test, pc=out.here)
-    out.lower(node.otherwise)
+    out.lower(otherwise)
     out.patch(jump, pc=out.here)
-    out.emit(Op.END_IF, node, bind=node.name)
+    out.emit(Op.END_IF, at, bind=at.node.name)

@@ -15,43 +15,38 @@ from durasql.lower.branches import lower_join, lower_race
 from durasql.lower.choice import lower_if, lower_if_rows
 from durasql.lower.leaves import lower_leaf
 from durasql.lower.loop import lower_loop
-from durasql.lower.number import number_nodes
+from durasql.lower.number import Numbered, number_nodes
 from durasql.lower.sequence import lower_then
 from durasql.syntax import ast
 from durasql.syntax.envelope import graph_hash
 
 
 class Emitter:
-    """The code so far. `node` is the number of the node being lowered."""
+    """The code so far."""
 
-    def __init__(self, numbers: dict[int, int]) -> None:
+    def __init__(self) -> None:
         self.code: list[Instruction] = []
-        self._numbers = numbers
 
     @property
     def here(self) -> int:
         """The pc of the next instruction."""
         return len(self.code)
 
-    def number(self, node: ast.Node) -> int:
-        """The number of a node of this tree."""
-        return self._numbers[id(node)]
-
-    def emit(self, op: Op, node: ast.Node, **operands: Any) -> int:
-        """Append an instruction; returns its pc so that targets can be patched."""
-        self.code.append(Instruction(op, self.number(node), **operands))
+    def emit(self, op: Op, at: Numbered, **operands: Any) -> int:
+        """Append an instruction of a node; returns its pc so that targets can be patched."""
+        self.code.append(Instruction(op, at.number, **operands))
         return len(self.code) - 1
 
-    def patch(self, at: int, **operands: Any) -> None:
+    def patch(self, pc: int, /, **operands: Any) -> None:
         """Fill in what was not known when the instruction was emitted."""
-        self.code[at] = replace(self.code[at], **operands)
+        self.code[pc] = replace(self.code[pc], **operands)
 
-    def lower(self, node: ast.Node) -> None:
+    def lower(self, at: Numbered) -> None:
         """Emit the code of one node and everything below it."""
-        _LOWERING[type(node)](self, node)
+        _LOWERING[type(at.node)](self, at)
 
 
-_LOWERING: Final[dict[type[Any], Callable[[Emitter, Any], None]]] = {
+_LOWERING: Final[dict[type[Any], Callable[[Emitter, Numbered], None]]] = {
     ast.Sql: lower_leaf,
     ast.Sleep: lower_leaf,
     ast.WaitSchedule: lower_leaf,
@@ -71,8 +66,8 @@ _LOWERING: Final[dict[type[Any], Callable[[Emitter, Any], None]]] = {
 
 def lower(root: ast.Node) -> Program:
     """Lower a whole graph. The result passes `bytecode.verify`."""
-    numbers, nodes = number_nodes(root)
-    emitter = Emitter(numbers)
-    emitter.lower(root)
-    emitter.emit(Op.END, root)
-    return Program(FORMAT, graph_hash(root), tuple(nodes), tuple(emitter.code))
+    tree, nodes = number_nodes(root)
+    emitter = Emitter()
+    emitter.lower(tree)
+    emitter.emit(Op.END, tree)
+    return Program(FORMAT, graph_hash(root), nodes, tuple(emitter.code))

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from durasql.bytecode.opcodes import Op
-from durasql.syntax import ast
 
 if TYPE_CHECKING:
     from durasql.lower.emit import Emitter
+    from durasql.lower.number import Numbered
 
 
-def lower_loop(out: Emitter, node: ast.Loop) -> None:
+def lower_loop(out: Emitter, at: Numbered) -> None:
     """LOOP exit; body; [WHILE; condition;] NEXT loop; exit:"""
-    loop = out.emit(Op.LOOP, node, bind=node.name)
-    out.lower(node.body)
-    if node.condition is not None:
-        out.emit(Op.WHILE, node)
-        out.lower(node.condition)
-    out.emit(Op.NEXT, node, pc=loop)
+    loop = out.emit(Op.LOOP, at, bind=at.node.name)
+    out.lower(at.below[0])
+    for condition in at.below[1:]:
+        out.emit(Op.WHILE, at)
+        out.lower(condition)
+    out.emit(Op.NEXT, at, pc=loop)
     out.patch(loop, pc=out.here)

@@ -1,45 +1,54 @@
 """Number the nodes in pre-order and make the node table that views and explain read.
 
-A tree may share subtrees (two references to one object); each occurrence is a node of its own, so the
-numbering copies nothing but is keyed by occurrence. `ast` trees built by the parser never share.
+In: the root of an AST. Out: the same tree with a number at every occurrence of a node (a generated tree
+may use one object twice), and the table.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 
 from durasql.bytecode.program import NodeInfo
 from durasql.syntax import ast
 from durasql.syntax.envelope import node_type, query_text
 
 
-def number_nodes(root: ast.Node) -> tuple[dict[int, int], list[NodeInfo]]:
-    """The number of every node (by identity) and the table in number order."""
-    numbers: dict[int, int] = {}
-    table: list[NodeInfo] = []
-    stack: list[tuple[ast.Node, int | None]] = [(root, None)]
-    while stack:
-        node, parent = stack.pop()
-        numbers[id(node)] = len(table)
-        table.append(NodeInfo(node_type(node), query_text(node), node.name, parent=parent))
-        stack.extend((child, numbers[id(node)]) for child in reversed(list(node.children())))
-    for node in ast.walk(root):
-        _link(node, numbers, table)
-    return numbers, table
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A node where it stands: its number, and what is below it in the order of `Node.children`."""
+
+    node: ast.Node
+    number: int
+    below: tuple[Numbered, ...]
 
 
-def _link(node: ast.Node, numbers: dict[int, int], table: list[NodeInfo]) -> None:
-    """Fill in the children of one composite."""
-    here = numbers[id(node)]
-    below = [numbers[id(child)] for child in node.children()]
+def number_nodes(root: ast.Node) -> tuple[Numbered, tuple[NodeInfo, ...]]:
+    """The numbered tree and the node table in number order."""
+    table: list[NodeInfo | None] = []
+    tree = _number(root, None, table)
+    return tree, tuple(info for info in table if info is not None)
+
+
+def _number(node: ast.Node, parent: int | None, table: list[NodeInfo | None]) -> Numbered:
+    number = len(table)
+    table.append(None)
+    below = tuple(_number(child, number, table) for child in node.children())
+    table[number] = _info(node, parent, [child.number for child in below])
+    return Numbered(node, number, below)
+
+
+def _info(node: ast.Node, parent: int | None, below: list[int]) -> NodeInfo:
+    """One row of the table. Children come in the order left, right, condition, extras."""
+    left, right, condition, extras = None, None, None, ()
     match node:
         case ast.Then() | ast.Race() | ast.IfRows():
-            table[here] = replace(table[here], left=below[0], right=below[1])
+            left, right = below
         case ast.If():
-            table[here] = replace(table[here], left=below[0], right=below[1], condition=below[2])
+            left, right, condition = below
         case ast.Join():
-            table[here] = replace(table[here], left=below[0], right=below[1], extras=tuple(below[2:]))
+            left, right, extras = below[0], below[1], tuple(below[2:])
         case ast.Loop():
-            table[here] = replace(table[here], left=below[0], condition=below[1] if len(below) > 1 else None)
+            left, condition = below[0], below[1] if len(below) > 1 else None
         case _:
             pass
+    return NodeInfo(node_type(node), query_text(node), node.name, left, right, condition, extras, parent)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from durasql.bytecode.opcodes import Op
-from durasql.syntax import ast
 
 if TYPE_CHECKING:
     from durasql.lower.emit import Emitter
+    from durasql.lower.number import Numbered
 
 
-def lower_then(out: Emitter, node: ast.Then) -> None:
+def lower_then(out: Emitter, at: Numbered) -> None:
     """first; second; THEN"""
-    out.lower(node.first)
-    out.lower(node.second)
-    out.emit(Op.THEN, node, bind=node.name)
+    first, second = at.below
+    out.lower(first)
+    out.lower(second)
+    out.emit(Op.THEN, at, bind=at.node.name)

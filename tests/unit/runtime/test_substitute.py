@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from durasql_runtime.statement import classify
+from durasql.statement import classify
 from durasql_runtime.substitute import (
     Scope,
     SubstituteError,

@@ -8,7 +8,7 @@ import postgast
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from durasql_runtime.sqltext import Kind, regions
+from durasql.sqltext import Kind, regions
 
 PIECES = ["'", "''", "E'", "e'", "U&'", 'u&"', "B'", "x'", "N'", '"', "\\", "\\'", "$$", "$a$", "$a", "$1"]
 PIECES += ["x", "a1", "1", "é", " ", "\n", "--", "/*", "*/", "-", "/", "&", ";", "UESCAPE '!'", "!", "$é$"]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from durasql_runtime.sqltext import Kind, regions
+from durasql.sqltext import Kind, regions
 
 
 class StatementKind(NamedTuple):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from durasql_runtime.statement import classify, may_commit_itself, runs_outside, split
+from durasql.statement import classify, may_commit_itself, runs_outside, split
 
 INSIDE = [
     "SELECT 1",
