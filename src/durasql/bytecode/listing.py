@@ -23,7 +23,7 @@ from durasql.bytecode.program import Instruction, NodeInfo, Program
 
 HEADER: Final = "durasql program {format} · {hash} · {count} instructions"
 _TITLES: Final = ("pc", "op", "operands", "binds", "guarantee")
-_BARE: Final = re.compile(r"[^\s\"\x00-\x1f]+(?: [^\s\x00-\x1f]+)*")
+_BARE: Final = re.compile(r"(?!\")[^\s\x00-\x1f]+(?: [^\s\x00-\x1f]+)*")
 _AMBIGUOUS: Final = re.compile(r"=>|exactly once|at least once| config \"")
 
 
