@@ -37,6 +37,8 @@ _COMMANDS: Final = {
     "psql": "database",
     "db": "database",
     "prune": "database",
+    "http": "http",
+    "secret": "secret",
 }
 """Command -> module of this package; the order is the order of `durasql --help`."""
 
