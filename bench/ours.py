@@ -1,0 +1,137 @@
+"""durasql under load: one `durasql worker` process (or several), instances started in batches."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import quantiles
+from typing import Any
+
+import psycopg
+
+from bench.cluster import APP, WORKER, Cluster
+from bench.shapes import Shape
+from durasql.client import graph_of
+
+_BATCH = 200
+"""Starts in one transaction."""
+
+_PATIENCE = 40
+"""Seconds after which a run that does not end is given up."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run cost the server, in all: committed write transactions, bytes of WAL."""
+
+    write_transactions: int
+    wal_bytes: int
+
+
+@contextmanager
+def worker(cluster: Cluster, processes: int = 1) -> Iterator[list[int]]:
+    """Workers as a user would start them, logged in with df.grant_worker; the pids. Ready when yielded."""
+    command = [sys.executable, "-m", "durasql", "worker", "--dsn", cluster.dsn("durasql", WORKER), "--log-level=warning"]
+    started = [subprocess.Popen(command, stderr=open("/tmp/bench-w/worker.log", "w")) for _ in range(processes)]
+    try:
+        with psycopg.connect(cluster.dsn("durasql"), autocommit=True) as connection:
+            _poll(connection, "SELECT count(*) >= %s FROM df.workers WHERE idle", (processes,))
+        yield [process.pid for process in started]
+    finally:
+        for process in started:
+            process.send_signal(signal.SIGTERM)
+        for process in started:
+            process.wait()
+
+
+def forget(cluster: Cluster) -> None:
+    """Remove all instances, so that each run begins with an empty system."""
+    cluster.execute("TRUNCATE df.instances, df.journal, df.signals", "durasql")
+
+
+def throughput(cluster: Cluster, shape: Shape) -> float:
+    """Steps per second from the first start to the last completion, starts included.
+
+    The graph is made beforehand, as `durasql.client` does it; operators in psql make the same.
+    """
+    graph = graph_of(shape.text)
+    with psycopg.connect(cluster.dsn("durasql", APP), autocommit=True) as app:
+        _start(app, graph, 1)
+        _await_all(app)
+        begun = time.monotonic()
+        left = shape.instances
+        while left > 0:
+            _start(app, graph, min(left, _BATCH))
+            left -= _BATCH
+        _await_all(app)
+        return shape.instances * shape.steps / (time.monotonic() - begun)
+
+
+def cost(cluster: Cluster, shape: Shape) -> Cost:
+    """What running `shape.instances` instances costs."""
+    with psycopg.connect(cluster.dsn("durasql"), autocommit=True) as connection:
+        before = _counters(connection)
+        throughput(cluster, shape)
+        after = _counters(connection)
+    return Cost(after[0] - before[0], after[1] - before[1])
+
+
+def latency(cluster: Cluster, rounds: int) -> tuple[float, float]:
+    """p50 and p99 in milliseconds from df.start to the return of df.await_instance, one at a time."""
+    taken = []
+    with psycopg.connect(cluster.dsn("durasql", APP), autocommit=True) as app:
+        for _ in range(rounds):
+            time.sleep(0.02)
+            begun = time.perf_counter()
+            row = app.execute("SELECT df.start('SELECT 1')", prepare=True).fetchone()
+            assert row is not None
+            app.execute("SELECT df.await_instance(%s)", row, prepare=True)
+            taken.append((time.perf_counter() - begun) * 1000)
+    cut = quantiles(taken, n=100)
+    return cut[49], cut[98]
+
+
+def cpu_seconds(pids: list[int]) -> float:
+    """Processor time of processes so far, user and system."""
+    ticks = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _start(app: psycopg.Connection[Any], graph: str, count: int) -> None:
+    app.execute("SELECT count(df.start(%s)) FROM generate_series(1, %s)", (graph, count), prepare=True)
+
+
+def _await_all(app: psycopg.Connection[Any]) -> None:
+    _poll(app, "SELECT NOT EXISTS (SELECT FROM df.instances WHERE status IN ('pending', 'running'))")
+    row = app.execute("SELECT min(output) FROM df.instances WHERE status <> 'completed'").fetchone()
+    if row is not None and row[0] is not None:
+        raise RuntimeError(f"a workflow failed: {row[0]}")
+
+
+def _poll(connection: psycopg.Connection[Any], question: str, parameters: tuple[Any, ...] = ()) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        row = connection.execute(question.encode(), parameters).fetchone()
+        if row is not None and row[0]:
+            return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"still not: {question}")
+        time.sleep(0.02)
+
+
+def _counters(connection: psycopg.Connection[Any]) -> tuple[int, int]:
+    row = connection.execute(
+        "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint, pg_current_wal_lsn() - '0/0'::pg_lsn"
+    ).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
