@@ -216,6 +216,12 @@ _ALL: Final = (
         "'SELECT 1 AS id' |=> 'a' ~> 'SELECT $a.idx'",
     ),
     Code(
+        "E217",
+        "statement a step cannot run",
+        "Transaction control, COPY to or from the client, and VACUUM and the like beside other statements.",
+        "'COMMIT'",
+    ),
+    Code(
         "W201",
         "reference that is not replaced",
         "A $name in a literal, a URL or a body looks like a reference, but nothing binds it here.",
@@ -286,12 +292,6 @@ _ALL: Final = (
         "variable that is not set",
         "The file sets a variable of a similar name.",
         "SELECT df.setvar('region', 'eu'); SELECT df.start('SELECT ''{regoin}''');",
-    ),
-    Code(
-        "W214",
-        "statement a step cannot run",
-        "Steps cannot control transactions or COPY to the client.",
-        "'COMMIT'",
     ),
     Code(
         "W215",

@@ -1,6 +1,6 @@
-"""What a SQL step does, as far as its text tells: does it write, can it run in a transaction.
+"""Whether a SQL step writes, as far as its text tells.
 
-In: a parsed statement of libpg_query. Out: yes, no, or what kind it is.
+In: a SQL step. Out: yes or no.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from durasql.check.parsed import parsed_sql
 from durasql.syntax import ast
 
 _READS: Final = ("explain_stmt", "variable_show_stmt", "variable_set_stmt", "listen_stmt")
-_WRITES: Final = ("insert_stmt", "update_stmt", "delete_stmt", "merge_stmt")
+_WRITE_MESSAGES: Final = ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt")
 
 
 def writes(node: ast.Sql) -> bool:
@@ -27,37 +27,3 @@ def _writes(statement: Any) -> bool:
     if kind != "select_stmt":
         return kind not in _READS
     return any(item.DESCRIPTOR.name in _WRITE_MESSAGES for _, item in postgast.walk(statement))
-
-
-_WRITE_MESSAGES: Final = ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt")
-
-
-def outside_transaction(statement: Any) -> str | None:
-    """The name of a statement that PostgreSQL refuses in a transaction block; None for all others."""
-    kind = statement.WhichOneof("node")
-    body = getattr(statement, kind)
-    match kind:
-        case "vacuum_stmt":
-            return "VACUUM" if body.is_vacuumcmd else None
-        case "index_stmt":
-            return "CREATE INDEX CONCURRENTLY" if body.concurrent else None
-        case "drop_stmt":
-            return "DROP INDEX CONCURRENTLY" if body.concurrent else None
-        case "reindex_stmt":
-            names = [param.def_elem.defname for param in body.params]
-            whole = body.kind in (4, 5)  # SYSTEM and DATABASE
-            return (
-                "REINDEX CONCURRENTLY" if "concurrently" in names else "REINDEX DATABASE" if whole else None
-            )
-        case "cluster_stmt":
-            return None if body.relation.relname else "CLUSTER"
-    return _OUTSIDE.get(kind)
-
-
-_OUTSIDE: Final = {
-    "createdb_stmt": "CREATE DATABASE",
-    "dropdb_stmt": "DROP DATABASE",
-    "create_table_space_stmt": "CREATE TABLESPACE",
-    "drop_table_space_stmt": "DROP TABLESPACE",
-    "alter_system_stmt": "ALTER SYSTEM",
-}

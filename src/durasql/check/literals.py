@@ -18,7 +18,7 @@ def check_literals(view: View) -> Iterator[Diagnostic]:
             if not isinstance(node, ast.Sql) or names is None:
                 continue
             for reference in references(node.query):
-                if reference.name not in names.bound or reference.where is Where.CODE:
+                if reference.name not in names.bound or reference.where in (Where.CODE, Where.BODY):
                     continue
                 span = place(node, "query", reference.start, reference.end)
                 if reference.where is Where.DEAD:

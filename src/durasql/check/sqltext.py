@@ -1,8 +1,7 @@
 """Where `$names` and `{vars}` stand in a text: in SQL code, inside a literal, or where nothing is inserted.
 
-In: the text of a step. Out: `Reference`s and `Variable`s with offsets. The regions are cut as PostgreSQL
-cuts them, but tolerantly: a text that is not valid SQL still has regions. Comments, quoted identifiers and
-dollar tags take no values; the body of `DO $$…$$` is code.
+In: the text of a step. Out: `Reference`s and `Variable`s with offsets. Comments, quoted identifiers and
+dollar tags take no values; the bodies of `DO $$…$$` and of routines are code again.
 """
 
 from __future__ import annotations
@@ -14,31 +13,28 @@ from enum import StrEnum
 from typing import Final
 
 from durasql.source import Span
+from durasql.sqltext import Kind, Region, regions
 from durasql.syntax import ast
 
-_PIECE: Final = re.compile(
-    r"""(?P<dead>--[^\n\r]*|/\*)
-      | (?P<escaped>[eE]'(?:[^'\\]|''|\\.)*'?)
-      | (?P<literal>'(?:[^']|'')*'?)
-      | (?P<name>"(?:[^"]|"")*"?)
-      | (?P<word>[A-Za-z_\x80-\U0010ffff][\w$]*)
-      | (?P<dollar>\$(?:[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*)?\$)""",
-    re.VERBOSE | re.DOTALL,
-)
 _REFERENCE: Final = re.compile(
     r"\$(?P<name>[A-Za-z_][A-Za-z0-9_]*|[0-9]+)(?:\.(?:(?P<star>\*)|(?P<column>[A-Za-z_][A-Za-z0-9_]*)))?(?P<null>\?)?",
     re.ASCII,
 )
 _VARIABLE: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
-_COMMENT_EDGE: Final = re.compile(r"/\*|\*/")
+_BODY_OPENS: Final = re.compile(
+    r"\s*(?:do|create\s+(?:or\s+replace\s+)?(?:function|procedure))\b", re.IGNORECASE
+)
 
 
 class Where(StrEnum):
     """How a value is inserted at some place."""
 
     CODE = "code"
+    BODY = "body"
+    """Code inside the body of DO, CREATE FUNCTION or CREATE PROCEDURE."""
     LITERAL = "literal"
     DEAD = "dead"
+    """Comments, quoted identifiers and dollar tags: nothing is inserted there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,52 +65,32 @@ class Variable:
     end: int
 
 
-def regions(text: str) -> Iterator[tuple[int, int, Where]]:
-    """The text cut into stretches, in order and without gaps."""
-    at = code = 0
-    do_body = re.match(r"(?:\s|--[^\n]*\n)*do\b", text, re.IGNORECASE) is not None
-    while found := _PIECE.search(text, at):
-        at = found.end()
-        kind = found.lastgroup
-        if kind == "word":
-            continue
-        start, where = found.start(), Where.LITERAL
-        if kind in ("dead", "name"):
-            where = Where.DEAD
-            at = _comment_end(text, start) if found.group() == "/*" else at
-        elif kind == "dollar":
-            close = text.find(found.group(), at)
-            body, end = at, close if close >= 0 else len(text)
-            at = end + len(found.group()) if close >= 0 else len(text)
-            yield code, start, Where.CODE
-            yield start, body, Where.DEAD
-            if do_body:
-                yield from ((body + a, body + b, part) for a, b, part in regions(text[body:end]))
-            else:
-                yield body, end, Where.LITERAL
-            yield end, at, Where.DEAD
-            code = at
-            continue
-        yield code, start, Where.CODE
-        yield start, at, where
-        code = at
-    yield code, len(text), Where.CODE
+def stretches(text: str) -> Iterator[tuple[int, int, Where]]:
+    """The text cut by how values are inserted, in order and without gaps."""
+    at = 0
+    opening = ""
+    for region in regions(text):
+        yield at, region.start, Where.CODE
+        code = text[at : region.start]
+        opening = code[code.rindex(";") + 1 :] if ";" in code else opening + code[:200]
+        yield region.start, region.inner, Where.DEAD
+        yield region.inner, region.close, _inside(region, opening)
+        yield region.close, region.end, Where.DEAD
+        at = region.end
+    yield at, len(text), Where.CODE
 
 
-def _comment_end(text: str, start: int) -> int:
-    depth = 0
-    for edge in _COMMENT_EDGE.finditer(text, start):
-        depth += 1 if edge.group() == "/*" else -1
-        if depth == 0:
-            return edge.end()
-    return len(text)
+def _inside(region: Region, opening: str) -> Where:
+    if region.kind in (Kind.COMMENT, Kind.NAME):
+        return Where.DEAD
+    return Where.BODY if _BODY_OPENS.match(opening) else Where.LITERAL
 
 
 def references(text: str, *, sql: bool = True) -> list[Reference]:
     """Every reference of a text; without `sql` the text is raw and all of it takes values."""
     if "$" not in text:
         return []
-    parts = list(regions(text)) if sql else [(0, len(text), Where.CODE)]
+    parts = list(stretches(text)) if sql else [(0, len(text), Where.CODE)]
     found: list[Reference] = []
     for start, end, where in parts:
         for match in _REFERENCE.finditer(text, start, end):

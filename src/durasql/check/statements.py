@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any, Final
 
-from durasql.check.effects import outside_transaction
 from durasql.check.parsed import Parsed, parsed_sql
 from durasql.check.sqltext import place, references
 from durasql.check.view import View
 from durasql.errors import Diagnostic
 from durasql.source import Span
+from durasql.statement import classify
 from durasql.syntax import ast
 
 _KEYWORDS: Final = frozenset(
@@ -89,7 +89,7 @@ _KEYWORDS: Final = frozenset(
 
 
 def check_statements(view: View) -> Iterator[Diagnostic]:
-    """E213, W214, W215, I201, I202."""
+    """E213, E217, W215, I201, I202."""
     for node in view.nodes():
         if not isinstance(node, ast.Sql):
             continue
@@ -99,13 +99,22 @@ def check_statements(view: View) -> Iterator[Diagnostic]:
         if parsed.statements is None:
             yield _syntax_error(view, node, parsed)
             continue
+        kind = classify(node.query)
+        if kind.refusal:
+            yield view.finding("E217", kind.refusal, node.span)
+            continue
+        if not kind.transactional:
+            message = "this cannot run in a transaction, so the step runs at least once, not exactly once"
+            yield view.finding("I202", message, node.span, "make sure that running it twice does no harm")
         if len(parsed.statements) > 1:
             message = (
                 f"{len(parsed.statements)} statements run in one transaction; the result is the last one's"
             )
             yield view.finding("I201", message, node.span)
-        for statement in parsed.statements:
-            yield from _statement(view, node, statement)
+        if any(_session_state(statement) for statement in parsed.statements):
+            message = "session state does not outlive its step: the next one has a fresh session"
+            hint = "put the statements that need it into the same step, separated by semicolons"
+            yield view.finding("W215", message, node.span, hint)
 
 
 def _syntax_error(view: View, node: ast.Sql, parsed: Parsed) -> Diagnostic:
@@ -144,35 +153,14 @@ def _word_at(text: str, offset: int) -> str:
     return found.group() if found else ""
 
 
-_CONTROL: Final = "a step runs in a transaction of its own, which durasql commits together with its result"
-
-
-def _statement(view: View, node: ast.Sql, statement: Any) -> Iterator[Diagnostic]:
+def _session_state(statement: Any) -> bool:
+    """SET, LISTEN, PREPARE and temporary tables."""
     kind = statement.WhichOneof("node")
     body = getattr(statement, kind)
-    outside = outside_transaction(statement)
-    if outside:
-        message = f"{outside} cannot run in a transaction: this step runs at least once, not exactly once"
-        yield view.finding("I202", message, node.span, "make sure that running it twice does no harm")
-    elif kind == "transaction_stmt":
-        yield view.finding("W214", "a step cannot begin or end transactions", node.span, _CONTROL)
-    elif kind == "copy_stmt" and not body.filename:
-        message = "COPY from or to the client cannot run in a workflow"
-        yield view.finding(
-            "W214", message, node.span, "use INSERT … SELECT, or COPY with a file on the server"
-        )
-    elif _session_state(kind, body):
-        message = "session state does not outlive its step: the next one has a fresh session"
-        hint = "put the statements that need it into the same step, separated by semicolons"
-        yield view.finding("W215", message, node.span, hint)
-
-
-def _session_state(kind: str, body: Any) -> bool:
-    """SET, LISTEN, PREPARE and temporary tables, when nothing in the same step can use them."""
     if kind == "create_stmt":
         return bool(body.relation.relpersistence == "t")
     if kind == "create_table_as_stmt":
         return bool(body.into.rel.relpersistence == "t")
-    return kind in ("listen_stmt", "prepare_stmt", "declare_cursor_stmt") or (
-        kind == "variable_set_stmt" and not body.is_local
-    )
+    if kind == "variable_set_stmt":
+        return not body.is_local
+    return kind in ("listen_stmt", "prepare_stmt", "declare_cursor_stmt")
