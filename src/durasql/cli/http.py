@@ -21,6 +21,11 @@ def http_command() -> None:
 
     Rules are read in order and the first that fits decides. Without a fitting rule, public addresses may be
     reached by http and https, and private and reserved ones may not.
+
+    \b
+    durasql http allow api.internal.example --private   a host inside the network
+    durasql http deny '*.example.org'                   no host of this domain
+    durasql http list                                   the rules, in order
     """
 
 

@@ -30,6 +30,11 @@ def secret_command() -> None:
     """Keep values for {secret:name} in HTTP steps: in URLs, header values and bodies.
 
     Values are encrypted with DURASQL_SECRET_KEY before they leave this command; the database never sees them.
+
+    \b
+    export DURASQL_SECRET_KEY="$(durasql secret key)"    once, for workers and operators
+    durasql secret set openai < key.txt                  use it as {secret:openai}
+    durasql secret list                                  names, never values
     """
 
 
