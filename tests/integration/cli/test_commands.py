@@ -31,7 +31,7 @@ def test_every_command_explains_itself(name: str, durasql: Any) -> None:
     done = durasql(name, "--help")
     assert done.code == 0
     assert f"Usage: durasql {name}" in done.out
-    if name != "db":
+    if "COMMAND [ARGS]" not in done.out:
         assert f"  durasql {name}" in done.out, "there is an example"
 
 
