@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from durasql.codes import CODES, diagnose
 from durasql.diagnostics import as_json, render
 from durasql.errors import Severity
+from durasql.errors_page import page
 from durasql.source import Source, Span
 
 
@@ -60,3 +63,9 @@ def test_codes_are_unique_and_explained() -> None:
         entry.title and entry.explanation.endswith((".", "!")) and entry.example for entry in CODES.values()
     )
     assert {entry.severity for entry in CODES.values()} == set(Severity)
+
+
+def test_the_page_of_errors_is_up_to_date() -> None:
+    """Else: python -m durasql.errors_page > docs/errors.md"""
+    path = Path(__file__).parents[2] / "docs" / "errors.md"
+    assert path.read_text("utf-8") == page()
