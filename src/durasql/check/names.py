@@ -1,5 +1,4 @@
-"""References to results: names nobody binds, names bound on some ways only, names bound twice, fields that
-cannot exist."""
+"""References to results: unbound names, names bound on some ways only or twice, fields that cannot exist."""
 
 from __future__ import annotations
 

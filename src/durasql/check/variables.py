@@ -1,5 +1,7 @@
-"""`{vars}` that nothing in the file sets. They may be set elsewhere, so this is a note, or a warning when it
-looks like a typo."""
+"""`{vars}` that nothing in the file sets.
+
+They may be set elsewhere, so this is a note, or a warning when it looks like a typo.
+"""
 
 from __future__ import annotations
 
