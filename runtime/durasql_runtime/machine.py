@@ -81,6 +81,8 @@ class Machine:
         self.facts = facts
         self.ready: dict[Key, Activation] = {}
         self.finished: Finish | None = None
+        self.opening: list[Row] = []
+        """Rows that follow from merely starting (a break, say) and are not in the journal yet."""
         self._loops: dict[int, Row] = {}
         self._runnable: deque[Strand] = deque()
         self._now = Transition()
@@ -96,7 +98,8 @@ class Machine:
         machine = cls(program, facts)
         rows = sorted(history, key=lambda row: row.seq)
         machine._loops = {row.node: row for row in rows if program.nodes[row.node].type == Op.LOOP}
-        machine.start()
+        recorded = {row.key for row in rows}
+        machine.opening = [row for row in machine.start().rows if row.key not in recorded]
         pending: dict[Key, Row] = {}
         for row in rows:
             if row.state in (State.WAITING, State.STARTED):

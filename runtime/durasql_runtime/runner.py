@@ -156,9 +156,9 @@ class Runner:
     async def _resume(self, refused: dict[Key, Failed]) -> None:
         """Take up the machine's ready leaves: re-arm waits, note what is to be performed."""
         if self._machine.finished is not None:
-            await self._write(Batch(finish=self._machine.finished.outcome))
+            await self._write(Batch(rows=self._machine.opening, finish=self._machine.finished.outcome))
             return
-        begun = Transition(started=list(self._machine.ready.values()))
+        begun = Transition(rows=self._machine.opening, started=list(self._machine.ready.values()))
         outcomes = [(key, failure) for key, failure in refused.items() if key in self._machine.ready]
         await self._apply(outcomes, begun=begun)
         await self._fire()

@@ -51,8 +51,8 @@ class TestSuperusers:
                 start(superuser)
             assert refused.value.diag.message_primary == (
                 'pg_durable: superuser instances are disabled. current_user "postgres" is a superuser,'
-                " but pg_durable.enable_superuser_instances is off. Set pg_durable.enable_superuser_instances = on"
-                " to allow this."
+                " but pg_durable.enable_superuser_instances is off."
+                " Set pg_durable.enable_superuser_instances = on to allow this."
             )
             owner.execute("UPDATE df.settings SET value = 'on' WHERE name = 'enable_superuser_instances'")
             assert submitted_by(database, start(superuser)) == "postgres"
