@@ -85,7 +85,9 @@ class Stage:
 
     async def setting(self, name: str, value: str) -> None:
         """Change one of df.settings."""
-        await self.sql("UPDATE df.settings SET value = %s WHERE name = %s", (value, name), self.database.owner)
+        await self.sql(
+            "UPDATE df.settings SET value = %s WHERE name = %s", (value, name), self.database.owner
+        )
 
     async def start(self, text: str, label: str | None = None, database: str | None = None) -> str:
         """df.start with a workflow as text, in any of its forms."""
@@ -97,8 +99,8 @@ class Stage:
 
     async def outcome(self, id_: str) -> Outcome:
         """Wait until an instance is over."""
-        await self.sql("SELECT df.await_instance(%s, %s)", (id_, PATIENCE))
-        (row,) = await self.sql("SELECT status, output FROM df.instances WHERE id = %s", (id_,))
+        await self.sql("SELECT df.await_instance(%s, %s)", (id_, PATIENCE), "postgres")
+        (row,) = await self.sql("SELECT status, output FROM df.instances WHERE id = %s", (id_,), "postgres")
         return Outcome(id_, *row)
 
     async def run(self, expression: str) -> Outcome:

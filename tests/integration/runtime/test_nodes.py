@@ -91,7 +91,9 @@ async def test_a_wait_is_armed_again_in_every_generation(working: Stage) -> None
 
 async def test_an_endless_loop_of_nothing_does_not_stop_others(working: Stage) -> None:
     id_ = await working.start_expression("df.loop(df.sleep(0))")
-    await working.until("SELECT gen::int > 5 FROM df.journal WHERE instance_id = %s AND state = 'looping'", (id_,))
+    await working.until(
+        "SELECT gen::int > 5 FROM df.journal WHERE instance_id = %s AND state = 'looping'", (id_,)
+    )
     assert (await working.run("'SELECT 1 AS a'")).value["rows"] == [{"a": 1}]
     await working.sql("SELECT df.cancel(%s)", (id_,))
     assert (await working.outcome(id_)).status == "cancelled"
