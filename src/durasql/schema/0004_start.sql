@@ -606,13 +606,25 @@ CREATE FUNCTION df._launch(dblink text, connection text, command text) RETURNS t
 LANGUAGE plpgsql AS $$
 DECLARE
     made text;
+    busy integer;
+    pause double precision := 0.001;
 BEGIN
     PERFORM df._open_loopback(dblink, connection);
     EXECUTE pg_catalog.format('SELECT %I.dblink_exec($1, $2)', dblink) USING connection,
         'SET lock_timeout = 30000; SET statement_timeout = 30000; SET df.in_workflow = ''false''';
-    EXECUTE pg_catalog.format('SELECT t.id FROM %I.dblink($1, $2) AS t (id text)', dblink) INTO made
-        USING connection, command;
+    -- dblink's own waiting cannot be interrupted, so this polls.
+    EXECUTE pg_catalog.format('SELECT %I.dblink_send_query($1, $2)', dblink) USING connection, command;
+    LOOP
+        EXECUTE pg_catalog.format('SELECT %I.dblink_is_busy($1)', dblink) INTO busy USING connection;
+        EXIT WHEN busy = 0;
+        PERFORM pg_catalog.pg_sleep(pause);
+        pause := LEAST(pause * 1.5, 0.05);
+    END LOOP;
+    EXECUTE pg_catalog.format('SELECT t.id FROM %I.dblink_get_result($1) AS t (id text)', dblink) INTO made USING connection;
     RETURN made;
+EXCEPTION WHEN query_canceled THEN
+    EXECUTE pg_catalog.format('SELECT %I.dblink_cancel_query($1) WHERE $1 = ANY (%1$I.dblink_get_connections())', dblink) USING connection;
+    RAISE;
 END $$;
 COMMENT ON FUNCTION df._launch(text, text, text) IS 'Runs df.start in a second session and returns the instance id.';
 
