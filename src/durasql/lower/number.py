@@ -39,7 +39,10 @@ def _number(node: ast.Node, parent: int | None, table: list[NodeInfo | None]) ->
 
 def _info(node: ast.Node, parent: int | None, below: list[int]) -> NodeInfo:
     """One row of the table. Children come in the order left, right, condition, extras."""
-    left, right, condition, extras = None, None, None, ()
+    left: int | None = None
+    right: int | None = None
+    condition: int | None = None
+    extras: tuple[int, ...] = ()
     match node:
         case ast.Then() | ast.Race() | ast.IfRows():
             left, right = below
