@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_FIRST_LOOK: Final = 0.01
 _REDRAW: Final = 0.1
-"""Seconds between two looks at the instance."""
+"""Seconds between two looks at the instance; the first ones follow faster, for short workflows."""
 
 
 class _Variable(click.ParamType[tuple[str, str]]):
@@ -175,23 +176,25 @@ class _Run:
     async def _watch(self, client: AsyncClient, working: asyncio.Task[None]) -> Instance:
         """Follow the instance until it is over; raises what ended the worker before that."""
         with render.live_tree() as live:
+            pause = _FIRST_LOOK
             while True:
                 instance = await client.instance(self._id)
                 if live is not None:
                     live.show(await client.explain(self._id))
                 if instance.over:
                     break
-                await self._pause(working)
+                await self._pause(working, pause)
+                pause = min(2 * pause, _REDRAW)
         if live is None and self._tree:
             render.print_tree(await client.explain(self._id))
         if live is not None or self._tree:
             render.line()
         return instance
 
-    async def _pause(self, working: asyncio.Task[None]) -> None:
+    async def _pause(self, working: asyncio.Task[None], seconds: float) -> None:
         """Wait a moment; raises if the worker is gone or the user wants to."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._interrupted.wait(), _REDRAW)
+            await asyncio.wait_for(self._interrupted.wait(), seconds)
         if self._interrupted.is_set():
             render.note(f"instance {self._id} goes on with the next worker: durasql worker")
             raise KeyboardInterrupt
