@@ -84,7 +84,8 @@ def test_results_in_the_view_are_the_instances_own(worked: Any) -> None:
 def test_a_loop_that_goes_round_until_told(worked: Any) -> None:
     """Iterations show as executions while it runs, and nothing is open when it is over."""
     story = worked.start(
-        "@> ('SELECT 1' ~> (df.wait_for_signal('on') |=> 's') ~> df.if('SELECT $s.data', df.break(), 'SELECT 2'))"
+        "@> ('SELECT 1' ~> (df.wait_for_signal('on') |=> 's')"
+        " ~> df.if('SELECT $s.data', df.break(), 'SELECT 2'))"
     )
     for number in range(1, 4):
         until(worked, "SELECT execution_count = %s FROM df.list_instances()", number)
