@@ -1,7 +1,7 @@
 """Workflows as a role composes them in psql: every test talks to a real server as an ordinary granted role.
 
-Building workflows changes nothing, and a role sees only its own instances, so one database serves a whole module and
-every test has a role of its own.
+Building workflows changes nothing, and a role sees only its own instances, so one database serves a whole
+module and every test has a role of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 
 import psycopg
 import pytest
-
 
 _numbers = itertools.count(1)
 

@@ -24,12 +24,15 @@ ENVELOPES = {
     "df.as(df.as('a', 'n'), 'm')": '{"node_type":"SQL","query":"a","result_name":"m"}',
     "df.join('a', 'b')": f'{{"node_type":"JOIN","left_node":{A},"right_node":{B}}}',
     "df.join3('a', 'b', 'c')": f'{{"node_type":"JOIN","left_node":{A},"right_node":{B},"extra_nodes":[{C}]}}',
-    "df.as(df.join3('a', 'b', 'c'), 'n')": f'{{"node_type":"JOIN","left_node":{A},"right_node":{B},'
-    f'"extra_nodes":[{C}],"result_name":"n"}}',
+    "df.as(df.join3('a', 'b', 'c'), 'n')": (
+        f'{{"node_type":"JOIN","left_node":{A},"right_node":{B},"extra_nodes":[{C}],"result_name":"n"}}'
+    ),
     "df.race('a', 'b')": f'{{"node_type":"RACE","left_node":{A},"right_node":{B}}}',
     "df.if('a', 'b', 'c')": f'{{"node_type":"IF","left_node":{B},"right_node":{C},"condition_node":{A}}}',
-    "df.if_rows('any name', 'b', 'c')": f'{{"node_type":"IF","left_node":{B},"right_node":{C},'
-    '"query":"{\\"condition_type\\":\\"result_has_rows\\",\\"result_name\\":\\"any name\\"}"}',
+    "df.if_rows('any name', 'b', 'c')": (
+        f'{{"node_type":"IF","left_node":{B},"right_node":{C},'
+        '"query":"{\\"condition_type\\":\\"result_has_rows\\",\\"result_name\\":\\"any name\\"}"}'
+    ),
     "df.loop('a')": f'{{"node_type":"LOOP","left_node":{A}}}',
     "df.loop('a', 'b')": f'{{"node_type":"LOOP","left_node":{A},"condition_node":{B}}}',
     "df.loop('a', NULL)": f'{{"node_type":"LOOP","left_node":{A}}}',
@@ -43,16 +46,18 @@ ENVELOPES = {
         "WAIT_SCHEDULE", '{"cron_expr":"0 6 * * mon-fri","timezone":"Europe/Berlin"}'
     ),
     "df.wait_for_signal('go')": configured("SIGNAL", '{"signal_name":"go","timeout_seconds":null}'),
-    "df.wait_for_signal('a \"b\"', 5)": configured("SIGNAL", '{"signal_name":"a \\"b\\"","timeout_seconds":5}'),
+    "df.wait_for_signal('a \"b\"', 5)": configured(
+        "SIGNAL", '{"signal_name":"a \\"b\\"","timeout_seconds":5}'
+    ),
     "df.http('https://x')": configured(
         "HTTP", '{"url":"https://x","method":"POST","body":null,"headers":null,"timeout_seconds":30}'
     ),
-    "df.http('HTTPS://x/$y', 'get', E'b\\n', '{\"bb\": \"2, 3: 4\", \"a\": \"\\\"\", \"C\": \"ü\"}', 5)": configured(
+    'df.http(\'HTTPS://x/$y\', \'get\', E\'b\\n\', \'{"bb": "2, 3: 4", "a": "\\"", "C":"ü"}\',5)': configured(
         "HTTP",
         '{"url":"HTTPS://x/$y","method":"GET","body":"b\\n",'
         '"headers":{"C":"ü","a":"\\"","bb":"2, 3: 4"},"timeout_seconds":5}',
     ),
-    "df.http_multipart('https://x', parts => '[{\"name\": \"f\", \"data_b64\": \"eA==\"}]')": configured(
+    'df.http_multipart(\'https://x\', parts => \'[{"name": "f", "data_b64": "eA=="}]\')': configured(
         "HTTP_MULTIPART",
         '{"url":"https://x","method":"POST","parts":[{"name":"f","data_b64":"eA=="}],'
         '"headers":null,"timeout_seconds":30}',
@@ -65,7 +70,9 @@ ENVELOPES = {
     ),
     "df.as_op('a', 'n')": '{"node_type":"SQL","query":"a","result_name":"n"}',
     "df.if_then_op('a', 'b')": '{"condition": "a", "_partial_if": true, "then_branch": "b"}',
-    "df.if_else_op(df.if_then_op('a', 'b'), 'c')": f'{{"node_type":"IF","left_node":{B},"right_node":{C},"condition_node":{A}}}',
+    "df.if_else_op(df.if_then_op('a', 'b'), 'c')": (
+        f'{{"node_type":"IF","left_node":{B},"right_node":{C},"condition_node":{A}}}'
+    ),
     "df.loop_prefix_op('a')": f'{{"node_type":"LOOP","left_node":{A}}}',
 }
 
@@ -77,32 +84,51 @@ def test_envelope(ask: Any, expression: str) -> None:
 
 REFUSALS = {
     "df.as('a', '')": "df.as: result name cannot be empty",
-    "df.as('a', 'b c')": "df.as: result name 'b c' is not a valid identifier — must match [a-zA-Z_][a-zA-Z0-9_]*",
+    "df.as('a', 'b c')": (
+        "df.as: result name 'b c' is not a valid identifier — must match [a-zA-Z_][a-zA-Z0-9_]*"
+    ),
     "df.as('a', 'é')": "df.as: result name 'é' is not a valid identifier — must match [a-zA-Z_][a-zA-Z0-9_]*",
-    "df.as('a', E'b\\n')": "df.as: result name 'b\n' is not a valid identifier — must match [a-zA-Z_][a-zA-Z0-9_]*",
+    "df.as('a', E'b\\n')": (
+        "df.as: result name 'b\n' is not a valid identifier — must match [a-zA-Z_][a-zA-Z0-9_]*"
+    ),
     "df.sleep(-1)": "Sleep duration must be non-negative",
-    "df.wait_for_schedule('x')": "Invalid cron expression 'x': expected 5 fields (minute hour day-of-month month"
-    " day-of-week), found 1",
+    "df.wait_for_schedule('x')": (
+        "Invalid cron expression 'x': expected 5 fields (minute hour day-of-month month day-of-week), found 1"
+    ),
     "df.wait_for_schedule('@daily', 'Mars/Crater')": "Unknown time zone 'Mars/Crater'",
     "df.wait_for_schedule('@daily', 'FOO+3')": "Unknown time zone 'FOO+3'",
     "df.wait_for_signal('')": "Signal name cannot be empty",
     "df.wait_for_signal('a', 0)": "Timeout must be positive",
-    "df.http('file:///etc/passwd')": "Blocked: unsupported URL scheme 'file'. Only http and https are allowed.",
-    "df.http('example.com')": "Blocked: unsupported URL scheme 'example.com'. Only http and https are allowed.",
-    "df.http('ftp://x', 'FOO', timeout_seconds => 0)": "Blocked: unsupported URL scheme 'ftp'. Only http and https are allowed.",
-    "df.http('https://x', 'head', timeout_seconds => 0)": "Invalid HTTP method: HEAD. Must be GET, POST, PUT, DELETE, or PATCH",
+    "df.http('file:///etc/passwd')": (
+        "Blocked: unsupported URL scheme 'file'. Only http and https are allowed."
+    ),
+    "df.http('example.com')": (
+        "Blocked: unsupported URL scheme 'example.com'. Only http and https are allowed."
+    ),
+    "df.http('ftp://x', 'FOO', timeout_seconds => 0)": (
+        "Blocked: unsupported URL scheme 'ftp'. Only http and https are allowed."
+    ),
+    "df.http('https://x', 'head', timeout_seconds => 0)": (
+        "Invalid HTTP method: HEAD. Must be GET, POST, PUT, DELETE, or PATCH"
+    ),
     "df.http('https://x', timeout_seconds => 0)": "Timeout must be positive",
-    "df.http_multipart('https://x', 'GET')": "Invalid HTTP method for multipart: GET. Must be POST, PUT, or PATCH",
+    "df.http_multipart('https://x', 'GET')": (
+        "Invalid HTTP method for multipart: GET. Must be POST, PUT, or PATCH"
+    ),
     "df.http_multipart('https://x', timeout_seconds => -1)": "Timeout must be positive",
     "df.http_multipart('https://x')": "parts is required and cannot be NULL",
     "df.http_multipart('https://x', parts => '{}')": "parts must be a JSON array of part objects",
     "df.http_multipart('https://x', parts => '[]')": "parts must contain at least one part",
     # S5: what could not be sent is refused instead of dropped
-    "df.http('https://x', headers => '[]')": "headers must be a JSON object of header names and string values",
+    "df.http('https://x', headers => '[]')": (
+        "headers must be a JSON object of header names and string values"
+    ),
     "df.http('https://x', headers => '{\"a\": 1}')": "HTTP header 'a' must be a string",
     "df.http('https://x', headers => '{\"a\": null}')": "HTTP header 'a' must be a string",
     "df.http('https://x', headers => '{\"a b\": \"1\"}')": "Invalid HTTP header name 'a b'",
-    "df.http('https://x', headers => '{\"a\": \"1\\r\\nX: 2\"}')": "HTTP header 'a' must not contain line breaks",
+    "df.http('https://x', headers => '{\"a\": \"1\\r\\nX: 2\"}')": (
+        "HTTP header 'a' must not contain line breaks"
+    ),
     # functions that are not strict name the argument
     "df.loop(NULL)": "df.loop: body must not be null",
     "df.wait_for_signal(NULL)": "df.wait_for_signal: name must not be null",
@@ -122,31 +148,65 @@ def test_refusal(refused: Any, expression: str) -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        "sql(NULL)", "seq('a', NULL)", "as('a', NULL)", "sleep(NULL)", "wait_for_schedule(NULL)", "if('a', NULL, 'b')",
-        "if_rows(NULL, 'a', 'b')", "join('a', NULL)", "join3('a', 'b', NULL)", "race(NULL, 'b')", "as_op(NULL, 'n')",
+        "sql(NULL)",
+        "seq('a', NULL)",
+        "as('a', NULL)",
+        "sleep(NULL)",
+        "wait_for_schedule(NULL)",
+        "if('a', NULL, 'b')",
+        "if_rows(NULL, 'a', 'b')",
+        "join('a', NULL)",
+        "join3('a', 'b', NULL)",
+        "race(NULL, 'b')",
+        "as_op(NULL, 'n')",
     ],
-)  # fmt: skip
+)
 def test_strict_builders_give_null(ask: Any, call: str) -> None:
     assert ask(f"df.{call}") is None
 
 
 def test_every_builder_has_the_documented_signature(user: psycopg.Connection[Any]) -> None:
     rows = user.execute(
-        "SELECT proname || '(' || pg_get_function_arguments(oid) || ')' || CASE WHEN proisstrict THEN ' strict' ELSE '' END"
-        " || ' ' || provolatile::text FROM pg_proc WHERE pronamespace = 'df'::regnamespace AND proname = ANY(%s) ORDER BY 1",
-        ([
-            "sql", "seq", "as", "sleep", "wait_for_schedule", "loop", "break", "if", "if_rows", "join", "join3", "race",
-            "http", "http_multipart", "wait_for_signal", "as_op", "if_then_op", "if_else_op", "loop_prefix_op", "ensure_durofut",
-        ],),
-    ).fetchall()  # fmt: skip
+        "SELECT proname || '(' || pg_get_function_arguments(oid) || ')' || CASE WHEN proisstrict THEN '"
+        " strict' ELSE '' END || ' ' || provolatile::text FROM pg_proc WHERE pronamespace ="
+        " 'df'::regnamespace AND proname = ANY(%s) ORDER BY 1",
+        (
+            [
+                "sql",
+                "seq",
+                "as",
+                "sleep",
+                "wait_for_schedule",
+                "loop",
+                "break",
+                "if",
+                "if_rows",
+                "join",
+                "join3",
+                "race",
+                "http",
+                "http_multipart",
+                "wait_for_signal",
+                "as_op",
+                "if_then_op",
+                "if_else_op",
+                "loop_prefix_op",
+                "ensure_durofut",
+            ],
+        ),
+    ).fetchall()
     assert [row[0] for row in rows] == [
         "as(fut text, name text) strict v",
         "as_op(fut text, name text) i",
         "break(value text DEFAULT NULL::text) v",
-        "http(url text, method text DEFAULT 'POST'::text, body text DEFAULT NULL::text, headers jsonb DEFAULT NULL::jsonb,"
-        " timeout_seconds integer DEFAULT 30) v",
-        "http_multipart(url text, method text DEFAULT 'POST'::text, parts jsonb DEFAULT NULL::jsonb,"
-        " headers jsonb DEFAULT NULL::jsonb, timeout_seconds integer DEFAULT 30) v",
+        (
+            "http(url text, method text DEFAULT 'POST'::text, body text DEFAULT NULL::text, headers jsonb"
+            " DEFAULT NULL::jsonb, timeout_seconds integer DEFAULT 30) v"
+        ),
+        (
+            "http_multipart(url text, method text DEFAULT 'POST'::text, parts jsonb DEFAULT NULL::jsonb,"
+            " headers jsonb DEFAULT NULL::jsonb, timeout_seconds integer DEFAULT 30) v"
+        ),
         "if(condition text, then_branch text, else_branch text) strict v",
         "if_else_op(partial_if text, else_branch text) i",
         "if_rows(result_name text, then_branch text, else_branch text) strict v",
@@ -164,12 +224,16 @@ def test_every_builder_has_the_documented_signature(user: psycopg.Connection[Any
     ]
 
 
-@pytest.mark.parametrize("text", ["it's", 'a"b\\c', "tab\tline\nfeed\rback\bform\f", "\x01\x1f\x7f", "é☃𝄞", "$x {y}", "", " "])
+@pytest.mark.parametrize(
+    "text", ["it's", 'a"b\\c', "tab\tline\nfeed\rback\bform\f", "\x01\x1f\x7f", "é☃𝄞", "$x {y}", "", " "]
+)
 def test_any_text_is_escaped_as_json_dumps_does(ask: Any, text: str) -> None:
     assert ask("df.sql(%s)", text) == configured("SQL", text)
 
 
-def test_what_is_built_does_not_depend_on_the_callers_search_path(user: psycopg.Connection[Any], ask: Any) -> None:
+def test_what_is_built_does_not_depend_on_the_callers_search_path(
+    user: psycopg.Connection[Any], ask: Any
+) -> None:
     before = ask("df.if('a', df.sleep(1), df.http('https://x', headers => '{\"a\":\"b\"}'))")
     user.execute("CREATE TEMP TABLE t (x int); SET search_path = pg_temp")
     assert ask("df.if('a', df.sleep(1), df.http('https://x', headers => '{\"a\":\"b\"}'))") == before

@@ -1,4 +1,4 @@
-"""What a role does with its instances: look, wait, cancel, signal; and its variables. All of it joins the transaction (P5)."""
+"""What a role does with its instances: look, wait, cancel, signal. All of it joins the transaction (P5)."""
 
 from __future__ import annotations
 
@@ -43,13 +43,16 @@ SIGNATURES = {
 
 def test_signatures(user: psycopg.Connection[Any]) -> None:
     rows = user.execute(
-        "SELECT proname, pg_get_function_arguments(oid) || '|' || CASE WHEN proisstrict AND pronargs > 0 THEN 'strict ' ELSE '' END"
-        " || provolatile::text || ' ' || prorettype::regtype::text FROM pg_proc"
-        " WHERE pronamespace = 'df'::regnamespace AND proname = ANY(%s)",
+        "SELECT proname, pg_get_function_arguments(oid) || '|' || CASE WHEN proisstrict AND pronargs > 0 THEN"
+        " 'strict ' ELSE '' END || provolatile::text || ' ' || prorettype::regtype::text FROM pg_proc WHERE"
+        " pronamespace = 'df'::regnamespace AND proname = ANY(%s)",
         (list(SIGNATURES),),
     ).fetchall()
     assert dict(rows) == SIGNATURES
-    gone = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'df'::regnamespace AND proname IN ('debug_connection', 'ensure_durofut')"
+    gone = (
+        "SELECT count(*) FROM pg_proc WHERE pronamespace = 'df'::regnamespace AND proname IN"
+        " ('debug_connection', 'ensure_durofut')"
+    )
     assert user.execute(gone).fetchone() == (0,)
 
 
@@ -63,7 +66,11 @@ def test_status_result_and_error(owner: psycopg.Connection[Any], ask: Any) -> No
     finish(owner, failed, "failed", "SQL execution failed: error returned from database: division by zero")
     columns = "(SELECT array[df.status(id), df.result(id), df.error(id)] FROM (SELECT %s::text AS id) i)"
     assert ask(columns, done) == ["completed", '{"rows": [{"b": 1, "aa": "é"}], "row_count": 1}', None]
-    assert ask(columns, failed) == ["failed", None, "SQL execution failed: error returned from database: division by zero"]
+    assert ask(columns, failed) == [
+        "failed",
+        None,
+        "SQL execution failed: error returned from database: division by zero",
+    ]
     assert ask(columns, running) == ["pending", None, None]
     assert ask("df.cancel(%s, 'enough')", running) == f"Instance {running} cancelled: enough"
     assert ask(columns, running) == ["cancelled", None, "canceled: enough"]
@@ -73,8 +80,16 @@ def test_status_result_and_error(owner: psycopg.Connection[Any], ask: Any) -> No
 
 def test_a_break_outside_a_loop_leaves_a_result(owner: psycopg.Connection[Any], ask: Any) -> None:
     made = ask("df.start(df.break('x'))")
-    owner.execute("INSERT INTO df.journal (instance_id, node, seq, state, value) VALUES (%s, 0, 1, 'broken', '\"x\"')", (made,))
-    finish(owner, made, "failed", "df.break() was called outside of a loop. df.break() may only be used inside df.loop().")
+    owner.execute(
+        "INSERT INTO df.journal (instance_id, node, seq, state, value) VALUES (%s, 0, 1, 'broken', '\"x\"')",
+        (made,),
+    )
+    finish(
+        owner,
+        made,
+        "failed",
+        "df.break() was called outside of a loop. df.break() may only be used inside df.loop().",
+    )
     assert ask("df.result(%s)", made) == '"x"'
 
 
@@ -89,9 +104,21 @@ def test_other_roles_see_nothing(database: Any, started: str) -> None:
                 with pytest.raises(psycopg.Error) as raised:
                     stranger.execute(f"SELECT {call}", (instance,))
                 diag = raised.value.diag
-                errors.append((diag.sqlstate, str(diag.message_primary).replace(instance, "ID"), diag.message_detail, diag.message_hint))
+                errors.append(
+                    (
+                        diag.sqlstate,
+                        str(diag.message_primary).replace(instance, "ID"),
+                        diag.message_detail,
+                        diag.message_hint,
+                    )
+                )
             assert errors[0] == errors[1]
-        assert stranger.execute("UPDATE df.instances SET status = 'cancelled' WHERE id = %s", (started,)).rowcount == 0
+        assert (
+            stranger.execute(
+                "UPDATE df.instances SET status = 'cancelled' WHERE id = %s", (started,)
+            ).rowcount
+            == 0
+        )
 
 
 # --- waiting
@@ -104,7 +131,9 @@ def test_await_returns_the_final_status(owner: psycopg.Connection[Any], ask: Any
         assert ask("df.await_instance(%s)", made) == status
 
 
-def test_await_sees_what_others_commit(database: Any, owner: psycopg.Connection[Any], role: str, started: str) -> None:
+def test_await_sees_what_others_commit(
+    database: Any, owner: psycopg.Connection[Any], role: str, started: str
+) -> None:
     with database.connect(role) as waiting:
         waiting.pgconn.send_query(f"SELECT df.await_instance('{started}', 60)".encode())
         finish(owner, started, "completed", "1")
@@ -129,13 +158,17 @@ def test_await_errors(refused: Any, call: str) -> None:
 
 def test_await_times_out(refused: Any, started: str) -> None:
     error = refused("df.await_instance(%s, 1)", started)
-    assert error.diag.message_primary == (
-        f"Timeout after 1s waiting for instance {started} (status: pending). Check if background worker is running."
+    assert (
+        error.diag.message_primary
+        == f"Timeout after 1s waiting for instance {started} (status: pending). Check if background worker is"
+        " running."
     )
     assert "durasql worker" in error.diag.message_hint
 
 
-def test_wait_for_completion_warns(database: Any, owner: psycopg.Connection[Any], user: psycopg.Connection[Any], ask: Any, started: str) -> None:
+def test_wait_for_completion_warns(
+    database: Any, owner: psycopg.Connection[Any], user: psycopg.Connection[Any], ask: Any, started: str
+) -> None:
     finish(owner, started, "completed", "1")
     notices: list[str | None] = []
     user.add_notice_handler(lambda diag: notices.append(diag.message_primary))
@@ -154,20 +187,31 @@ def test_run_version_and_target(ask: Any) -> None:
 # --- cancelling
 
 
-def test_cancel_takes_the_instance_out_of_its_workers_hands(database: Any, owner: psycopg.Connection[Any], ask: Any, started: str) -> None:
+def test_cancel_takes_the_instance_out_of_its_workers_hands(
+    database: Any, owner: psycopg.Connection[Any], ask: Any, started: str
+) -> None:
     """P3, E3"""
-    owner.execute("UPDATE df.instances SET status = 'running', worker = 7, epoch = 4 WHERE id = %s", (started,))
+    owner.execute(
+        "UPDATE df.instances SET status = 'running', worker = 7, epoch = 4 WHERE id = %s", (started,)
+    )
     ask("df.signal(%s, 'go')", started)
     with database.connect() as listener:
         listener.execute("LISTEN df")
         assert ask("df.cancel(%s)", started) == f"Instance {started} cancelled: Cancelled by user"
         assert [note.payload for note in listener.notifies(timeout=10, stop_after=1)] == [f"c:{started}"]
-    row = owner.execute("SELECT status, worker, due, epoch, cancel_reason, completed_at FROM df.instances WHERE id = %s", (started,)).fetchone()
+    row = owner.execute(
+        "SELECT status, worker, due, epoch, cancel_reason, completed_at FROM df.instances WHERE id = %s",
+        (started,),
+    ).fetchone()
     assert row == ("cancelled", None, None, 5, "Cancelled by user", None)
-    assert owner.execute("SELECT count(*) FROM df.signals WHERE instance_id = %s", (started,)).fetchone() == (0,)
+    assert owner.execute("SELECT count(*) FROM df.signals WHERE instance_id = %s", (started,)).fetchone() == (
+        0,
+    )
 
 
-def test_a_cancellation_that_is_rolled_back_never_was(user: psycopg.Connection[Any], ask: Any, started: str) -> None:
+def test_a_cancellation_that_is_rolled_back_never_was(
+    user: psycopg.Connection[Any], ask: Any, started: str
+) -> None:
     """P5, E3"""
     with user.transaction(force_rollback=True):
         ask("df.cancel(%s)", started)
@@ -177,17 +221,27 @@ def test_a_cancellation_that_is_rolled_back_never_was(user: psycopg.Connection[A
 
 
 @pytest.mark.parametrize("status", ["completed", "failed"])
-def test_what_is_over_stays_as_it_is(owner: psycopg.Connection[Any], ask: Any, started: str, status: str) -> None:
+def test_what_is_over_stays_as_it_is(
+    owner: psycopg.Connection[Any], ask: Any, started: str, status: str
+) -> None:
     finish(owner, started, status, "1")
     assert ask("df.cancel(%s, 'late')", started) == f"Instance {started} cancelled: late"
     assert ask("df.signal(%s, 'late')", started) == "OK"
     assert ask("df.status(%s)", started) == status
-    assert owner.execute("SELECT count(*) FROM df.signals WHERE instance_id = %s", (started,)).fetchone() == (0,)
+    assert owner.execute("SELECT count(*) FROM df.signals WHERE instance_id = %s", (started,)).fetchone() == (
+        0,
+    )
 
 
-def test_an_update_to_cancelled_is_a_cancellation(user: psycopg.Connection[Any], started: str, ask: Any) -> None:
+def test_an_update_to_cancelled_is_a_cancellation(
+    user: psycopg.Connection[Any], started: str, ask: Any
+) -> None:
     user.execute("UPDATE df.instances SET status = 'cancelled', updated_at = now() WHERE id = %s", (started,))
-    assert user.execute("SELECT epoch, due, cancel_reason FROM df.instances").fetchone() == (1, None, "Cancelled by user")
+    assert user.execute("SELECT epoch, due, cancel_reason FROM df.instances").fetchone() == (
+        1,
+        None,
+        "Cancelled by user",
+    )
 
 
 @pytest.mark.parametrize("call", ["df.cancel(%s)", "df.signal(%s, 'a')"])
@@ -203,19 +257,32 @@ def test_only_ids_are_taken(refused: Any, started: str, call: str) -> None:
 
 def test_signals_wait_in_order(owner: psycopg.Connection[Any], ask: Any, started: str, role: str) -> None:
     """E2"""
-    for call in ("df.signal(%s, 'go')", "df.signal(%s, 'go', 'plain')", "df.signal(%s, 'stop', '{\"a\": 1}')"):
+    for call in (
+        "df.signal(%s, 'go')",
+        "df.signal(%s, 'go', 'plain')",
+        "df.signal(%s, 'stop', '{\"a\": 1}')",
+    ):
         assert ask(call, started) == "OK"
-    rows = owner.execute("SELECT name, data, sent_by::text FROM df.signals WHERE instance_id = %s ORDER BY id", (started,)).fetchall()
+    rows = owner.execute(
+        "SELECT name, data, sent_by::text FROM df.signals WHERE instance_id = %s ORDER BY id", (started,)
+    ).fetchall()
     assert rows == [("go", "{}", role), ("go", "plain", role), ("stop", '{"a": 1}', role)]
 
 
-def test_a_signal_makes_a_waiting_instance_due(database: Any, owner: psycopg.Connection[Any], user: psycopg.Connection[Any], ask: Any, started: str) -> None:
+def test_a_signal_makes_a_waiting_instance_due(
+    database: Any, owner: psycopg.Connection[Any], user: psycopg.Connection[Any], ask: Any, started: str
+) -> None:
     """E2, P5: when the sender commits"""
     for due in ("NULL", "now() + interval '1 hour'"):
-        owner.execute(f"UPDATE df.instances SET status = 'running', due = {due}, worker = NULL WHERE id = %s", (started,))  # type: ignore[arg-type]
+        owner.execute(
+            f"UPDATE df.instances SET status = 'running', due = {due}, worker = NULL WHERE id = %s",
+            (started,),
+        )
         with user.transaction(force_rollback=True):
             ask("df.signal(%s, 'go')", started)
-        assert user.execute("SELECT coalesce(due <= clock_timestamp(), false) FROM df.instances").fetchone() == (False,)
+        assert user.execute(
+            "SELECT coalesce(due <= clock_timestamp(), false) FROM df.instances"
+        ).fetchone() == (False,)
         with database.connect() as listener:
             listener.execute("LISTEN df")
             ask("df.signal(%s, 'go')", started)
@@ -223,15 +290,26 @@ def test_a_signal_makes_a_waiting_instance_due(database: Any, owner: psycopg.Con
         assert user.execute("SELECT due <= clock_timestamp() FROM df.instances").fetchone() == (True,)
 
 
-def test_a_signal_leaves_an_instance_with_its_worker(owner: psycopg.Connection[Any], ask: Any, started: str) -> None:
-    owner.execute("UPDATE df.instances SET status = 'running', due = NULL, worker = 7, epoch = 4 WHERE id = %s", (started,))
+def test_a_signal_leaves_an_instance_with_its_worker(
+    owner: psycopg.Connection[Any], ask: Any, started: str
+) -> None:
+    owner.execute(
+        "UPDATE df.instances SET status = 'running', due = NULL, worker = 7, epoch = 4 WHERE id = %s",
+        (started,),
+    )
     ask("df.signal(%s, 'go')", started)
-    assert owner.execute("SELECT due, worker, epoch FROM df.instances WHERE id = %s", (started,)).fetchone() == (None, 7, 4)
+    assert owner.execute(
+        "SELECT due, worker, epoch FROM df.instances WHERE id = %s", (started,)
+    ).fetchone() == (None, 7, 4)
 
 
-def test_a_signal_is_not_lost_between_a_workers_look_and_its_letting_go(database: Any, owner: psycopg.Connection[Any], role: str, started: str) -> None:
+def test_a_signal_is_not_lost_between_a_workers_look_and_its_letting_go(
+    database: Any, owner: psycopg.Connection[Any], role: str, started: str
+) -> None:
     """E2: the sender waits for a worker that is just putting the instance back, and then sees that it did."""
-    owner.execute("UPDATE df.instances SET status = 'running', due = NULL, worker = 7 WHERE id = %s", (started,))
+    owner.execute(
+        "UPDATE df.instances SET status = 'running', due = NULL, worker = 7 WHERE id = %s", (started,)
+    )
     with database.connect(role) as sender:
         with owner.transaction():
             owner.execute("UPDATE df.instances SET worker = NULL WHERE id = %s", (started,))
@@ -239,7 +317,9 @@ def test_a_signal_is_not_lost_between_a_workers_look_and_its_letting_go(database
             _until_waiting(database, sender.info.backend_pid)
         assert sender.pgconn.get_result() is not None
         assert sender.pgconn.get_result() is None
-    assert owner.execute("SELECT due <= clock_timestamp() FROM df.instances WHERE id = %s", (started,)).fetchone() == (True,)
+    assert owner.execute(
+        "SELECT due <= clock_timestamp() FROM df.instances WHERE id = %s", (started,)
+    ).fetchone() == (True,)
 
 
 def _until_waiting(database: Any, pid: int) -> None:
@@ -261,62 +341,15 @@ def test_signal_errors(refused: Any, call: str, message: str) -> None:
     assert refused(call).diag.message_primary == message
 
 
-@pytest.mark.parametrize("call", ["df.signal(NULL, 'a')", "df.signal('a', NULL)", "df.cancel(NULL)", "df.cancel('a', NULL)", "df.await_instance(NULL)"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "df.signal(NULL, 'a')",
+        "df.signal('a', NULL)",
+        "df.cancel(NULL)",
+        "df.cancel('a', NULL)",
+        "df.await_instance(NULL)",
+    ],
+)
 def test_null_arguments_do_nothing(ask: Any, call: str) -> None:
     assert ask(call) is None
-
-
-# --- variables
-
-
-def test_variables(user: psycopg.Connection[Any], ask: Any) -> None:
-    assert [ask(f"df.{call}") for call in ("setvar('a', '1')", "setvar('a', '2')", "getvar('a')", "getvar('b')")] == ["OK", "OK", "2", None]
-    assert ask("df.setvar('a', NULL)") is None and ask("df.getvar('a')") == "2"
-    assert [ask(f"df.{call}") for call in ("unsetvar('a')", "unsetvar('a')", "getvar('a')", "clearvars()")] == ["OK", "OK", None, "OK"]
-    with user.transaction(force_rollback=True):
-        ask("df.setvar('c', '1')")
-    assert ask("df.getvar('c')") is None
-
-
-def test_variables_are_the_roles_own_even_for_superusers(database: Any, ask: Any, user: psycopg.Connection[Any]) -> None:
-    ask("df.setvar('shared', 'mine')")
-    with database.connect("postgres") as superuser:
-        assert superuser.execute("SELECT df.getvar('shared')").fetchone() == (None,)
-        superuser.execute("SELECT df.setvar('shared', 'theirs')")
-        superuser.execute("SELECT df.clearvars()")
-    assert ask("df.getvar('shared')") == "mine"
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        user.execute("INSERT INTO df.vars (name, value, owner) VALUES ('a', 'b', 'postgres'::regrole)")
-
-
-def test_later_changes_do_not_reach_a_started_workflow(user: psycopg.Connection[Any], ask: Any) -> None:
-    ask("df.setvar('a', '1')")
-    ask("df.start('SELECT 1')")
-    ask("df.setvar('a', '2')")
-    assert user.execute("SELECT vars FROM df.instances").fetchone() == ({"a": "1"},)
-
-
-WITHIN = {
-    "df.setvar('a', 'b')": "df.setvar() cannot be called inside a workflow - set variables before starting the workflow",
-    "df.unsetvar('a')": "df.unsetvar() cannot be called inside a workflow - manage variables before starting the workflow",
-    "df.clearvars()": "df.clearvars() cannot be called inside a workflow - manage variables before starting the workflow",
-    "df.await_instance('ffffffff', 0)": "df.await_instance() cannot be called inside a workflow - it would block a worker thread",
-    "df.wait_for_completion('ffffffff')": "df.wait_for_completion() cannot be called inside a workflow - it would block",
-    "df.start('a', transaction_mode => 'new')": "df.start() with transaction_mode => 'new' cannot be called inside a workflow -"
-    " a df.sql() node already runs as a single autocommitted statement, ",
-}
-
-
-@pytest.mark.parametrize("call", WITHIN)
-def test_what_a_running_step_may_not_call(user: psycopg.Connection[Any], refused: Any, call: str) -> None:
-    user.execute("SET df.in_workflow = 'true'")
-    error = refused(call)
-    assert error.diag.message_primary.startswith(WITHIN[call]) and error.sqlstate == "55000"
-
-
-def test_what_a_running_step_may_call(user: psycopg.Connection[Any], ask: Any, started: str) -> None:
-    user.execute("SET df.in_workflow = 'true'")
-    assert ask("df.getvar('a')") is None
-    assert ask("df.status(df.start('SELECT 1'))") == "pending"
-    assert ask("df.signal(%s, 'go')", started) == "OK"
-    assert ask("df.cancel(%s)", started).endswith("cancelled: Cancelled by user")

@@ -1,4 +1,4 @@
-"""Operator language in one text: the same program as the operators give (P1), places for mistakes (P8), nothing else in reach (S7)."""
+"""Operator language in one text: the operators' own program (P1), places for mistakes (P8), S7."""
 
 from __future__ import annotations
 
@@ -18,17 +18,29 @@ SAME = [
     "E'a\\n'\n'\\n' ~> 'c'",
     "/* one /* two */ */ 'a' -- three\n ~> 'b' ;",
     "U&'\\0041b' ~> $t$x $$ y$t$ ~> $é$z$é$",
-    "df.http('https://x', headers => jsonb_build_object('b', 'c', 'aa', 'ü'), body := 'x', timeout_seconds => 5)",
-    "df.http('https://x', headers => '{\"bb\": \"1, 2\", \"a\": \"2\", \"bb\": \"3: 4\"}'::jsonb)",
-    "df.http_multipart('https://x', parts => jsonb_build_array(jsonb_build_object('name', 'f', 'n', 1.50, 'z', null, 't', true)))",
-    "df.http_multipart('https://x', parts => '[{\"b\": 1e2, \"a\": [ ], \"ccc\": {}, \"d\": -0, \"e\": 12345678901234567890}]')",
+    (
+        "df.http('https://x', headers => jsonb_build_object('b', 'c', 'aa', 'ü'), body := 'x',"
+        " timeout_seconds => 5)"
+    ),
+    'df.http(\'https://x\', headers => \'{"bb": "1, 2", "a": "2", "bb": "3: 4"}\'::jsonb)',
+    (
+        "df.http_multipart('https://x', parts => jsonb_build_array(jsonb_build_object('name', 'f', 'n', 1.50,"
+        " 'z', null, 't', true)))"
+    ),
+    (
+        'df.http_multipart(\'https://x\', parts => \'[{"b": 1e2, "a": [ ], "ccc": {}, "d": -0, "e":'
+        " 12345678901234567890}]')"
+    ),
     "df.loop('a', condition => 'b') ~> df.break(value => $${\"x\": 1}$$)",
     "df.if('a', 'b', 'c') & df.if_rows('r', 'd', 'e') & df.join3('f', 'g', 'h')",
-    "df.wait_for_signal('go', timeout_seconds => 5) ~> df.wait_for_schedule('@daily', timezone => 'Europe/Berlin')",
+    (
+        "df.wait_for_signal('go', timeout_seconds => 5) ~> df.wait_for_schedule('@daily', timezone =>"
+        " 'Europe/Berlin')"
+    ),
     "\"df\".\"sql\"('x') ~> DF.SLEEP(5::bigint) ~> df.sleep('6') ~> df.sleep(CAST('7' AS bigint))",
     "df.as_op('a', 'n') ~> df.loop_prefix_op('b') ~> df.if_else_op(df.if_then_op('c', 'd'), 'e')",
     "('SELECT ' || '1') ~> 'b'::text ~> text 'c'",
-    "'{\"node_type\":\"SQL\",\"query\":\"q\"}' ~> ' {\"query\":\"5\", \"node_type\":\"SLEEP\"}' ~> '{\"a\":1}'",
+    '\'{"node_type":"SQL","query":"q"}\' ~> \' {"query":"5", "node_type":"SLEEP"}\' ~> \'{"a":1}\'',
     "'a' ~> 'b;c' ~> '--' ~> '/*' ~> '''' ~> '\\' ~> '\x01\x7f'",
     "'SELECT 1'",
 ]
@@ -44,13 +56,26 @@ def test_both_fronts_give_the_same_program(ask: Any, text: str) -> None:
 @pytest.mark.parametrize("text", SAME)
 def test_a_text_is_what_the_operators_make_of_it(ask: Any, text: str) -> None:
     """P1"""
-    assert ask("df._parse_workflow(%s)", text) == ask("df._parse_workflow((%s))" % text.rstrip(" ;").replace("%", "%%"))
+    expression = text.rstrip(" ;").replace("%", "%%")
+    assert ask("df._parse_workflow(%s)", text) == ask(f"df._parse_workflow(({expression}))")
 
 
 PLAIN = [
-    "SELECT 'a' ~> 'b'", "-- 'a'\nSELECT 1", "/* 'a' */ (SELECT 1) UNION SELECT 2", "VALUES ('a')", "INSERT INTO t VALUES ($$x$$)",
-    "", " ", ";", "$1", "WITH a AS (SELECT 1) TABLE a", "dfx.sql('a')", "select", "CALL df.p('a')", "OK",
-]  # fmt: skip
+    "SELECT 'a' ~> 'b'",
+    "-- 'a'\nSELECT 1",
+    "/* 'a' */ (SELECT 1) UNION SELECT 2",
+    "VALUES ('a')",
+    "INSERT INTO t VALUES ($$x$$)",
+    "",
+    " ",
+    ";",
+    "$1",
+    "WITH a AS (SELECT 1) TABLE a",
+    "dfx.sql('a')",
+    "select",
+    "CALL df.p('a')",
+    "OK",
+]
 
 
 @pytest.mark.parametrize("text", PLAIN)
@@ -70,8 +95,14 @@ MISTAKES = {
     "'a' /* b": ("line 1, column 5: this comment is never closed", "'a' /* b\n    ^"),
     "'a' ~> df.slep(5)": ("line 1, column 8: unknown function df.slep", "'a' ~> df.slep(5)\n       ^"),
     "'a' ~> sleep(5)": ("line 1, column 8: unknown function sleep", "'a' ~> sleep(5)\n       ^"),
-    "'a' ~> df.sleep(1, 2)": ("line 1, column 8: df.sleep takes seconds, not 2 arguments", "'a' ~> df.sleep(1, 2)\n       ^"),
-    "df.http('u', foo => 1)": ("line 1, column 14: df.http has no parameter foo", "df.http('u', foo => 1)\n             ^"),
+    "'a' ~> df.sleep(1, 2)": (
+        "line 1, column 8: df.sleep takes seconds, not 2 arguments",
+        "'a' ~> df.sleep(1, 2)\n       ^",
+    ),
+    "df.http('u', foo => 1)": (
+        "line 1, column 14: df.http has no parameter foo",
+        "df.http('u', foo => 1)\n             ^",
+    ),
     "df.loop(body => 'a', 'b')": (
         "line 1, column 22: positional argument cannot follow named argument",
         "df.loop(body => 'a', 'b')\n                     ^",
@@ -155,22 +186,32 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_nothing_but_pure_builders_can_be_reached(user: psycopg.Connection[Any], refused: Any, text: str) -> None:
+def test_nothing_but_pure_builders_can_be_reached(
+    user: psycopg.Connection[Any], refused: Any, text: str
+) -> None:
     """S7"""
     assert refused("df.start(%s)", text).sqlstate == "42601"
     assert user.execute("SELECT count(*) FROM df.instances").fetchone() == (0,)
 
 
-def test_names_that_roles_create_are_not_reached(database: Any, user: psycopg.Connection[Any], role: str, ask: Any) -> None:
+def test_names_that_roles_create_are_not_reached(
+    database: Any, user: psycopg.Connection[Any], role: str, ask: Any
+) -> None:
     """S7: neither functions, operators nor types of the caller's search_path take part."""
     with database.connect("postgres") as superuser:
         superuser.execute(f"CREATE SCHEMA {role} AUTHORIZATION {role}")
-    user.execute("CREATE FUNCTION jsonb_build_object(text, text) RETURNS jsonb LANGUAGE sql AS $$ SELECT '{\"evil\":\"1\"}'::jsonb $$")
+    user.execute(
+        "CREATE FUNCTION jsonb_build_object(text, text) RETURNS jsonb LANGUAGE sql AS $$ SELECT"
+        ' \'{"evil":"1"}\'::jsonb $$'
+    )
     user.execute("CREATE FUNCTION evil(text, text) RETURNS text LANGUAGE sql AS $$ SELECT 'evil'::text $$")
     user.execute("CREATE OPERATOR ~> (LEFTARG = text, RIGHTARG = text, FUNCTION = evil)")
     user.execute("CREATE DOMAIN text AS pg_catalog.text CHECK (false)")
     user.execute(f"SET search_path = {role}, pg_catalog, public")
-    made = ask("df._parse_workflow(%s::pg_catalog.text)", "df.http('https://x', headers => jsonb_build_object('a', 'b')) ~> 'c'::text")
+    made = ask(
+        "df._parse_workflow(%s::pg_catalog.text)",
+        "df.http('https://x', headers => jsonb_build_object('a', 'b')) ~> 'c'::text",
+    )
     assert "evil" not in made and '\\"a\\":\\"b\\"' in made
 
 
@@ -185,18 +226,27 @@ def test_literals_do_not_depend_on_session_settings(user: psycopg.Connection[Any
 
 @pytest.mark.parametrize("text", ["'a' ~> NULL", "NULL::text ~> 'a'", "df.seq('a', NULL)"])
 def test_null_is_no_workflow(refused: Any, text: str) -> None:
-    error = refused("df.start(%s)", f"({text})" if text.startswith("'") or text.startswith("df") else f"('x' || {text})")
+    error = refused(
+        "df.start(%s)", f"({text})" if text.startswith("'") or text.startswith("df") else f"('x' || {text})"
+    )
     assert error.diag.message_primary == "Expression returned NULL"
 
 
 def test_other_values_are_no_workflow(refused: Any) -> None:
     assert refused("df.start($$ '5'::integer $$)").sqlstate == "42804"
-    assert refused("df.start($$ 'a' || 'b' ~> 'c' || 'd' $$)").diag.message_primary.startswith("|| would glue text to a step")
+    assert refused("df.start($$ 'a' || 'b' ~> 'c' || 'd' $$)").diag.message_primary.startswith(
+        "|| would glue text to a step"
+    )
 
 
 def test_long_and_deep_texts(ask: Any, refused: Any) -> None:
     """P9"""
     assert ask("df._parse_workflow(%s) IS NOT NULL", " ~> ".join(f"'SELECT {n}'" for n in range(250)))
     for text in ("(" * 20_000 + "'a'" + ")" * 20_000, "@> " * 20_000 + "'a'", " ~> ".join(["'a'"] * 20_000)):
-        assert "exceeds maximum nesting depth of 256" in refused("df._parse_workflow(%s)", text).diag.message_primary
-    assert len(ask("df._parse_workflow(%s)", "'" + "é" * 500_000 + "' ~> $$" + "'" * 500_000 + "$$")) > 1_000_000
+        assert (
+            "exceeds maximum nesting depth of 256"
+            in refused("df._parse_workflow(%s)", text).diag.message_primary
+        )
+    assert (
+        len(ask("df._parse_workflow(%s)", "'" + "é" * 500_000 + "' ~> $$" + "'" * 500_000 + "$$")) > 1_000_000
+    )

@@ -1,4 +1,4 @@
-"""Operators: PostgreSQL's own precedence decides, P1; operands are wrapped; mistakes are refused where they are made."""
+"""Operators: PostgreSQL's own precedence decides (P1); operands are wrapped; mistakes are refused at once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import psycopg
 import pytest
 
 
-
-
 def tree(envelope: str) -> str:
     """An envelope as language.md writes trees: THEN(a, LOOP(b) as x)."""
 
@@ -19,7 +17,9 @@ def tree(envelope: str) -> str:
         if kind == "SQL":
             text: str = node["query"]
         else:
-            keys = ("condition_node", "left_node", "right_node") if kind == "IF" else ("left_node", "right_node")
+            keys = (
+                ("condition_node", "left_node", "right_node") if kind == "IF" else ("left_node", "right_node")
+            )
             text = f"{kind}({', '.join(shown(node[key]) for key in keys if key in node)})"
         return f"{text} as {node['result_name']}" if "result_name" in node else text
 
@@ -97,7 +97,14 @@ def test_the_left_side_of_else_must_be_a_half_if(refused: Any) -> None:
 
 
 def test_null_operands_give_null(ask: Any) -> None:
-    for expression in ("NULL ~> 'a'", "'a' & NULL", "'a' |=> NULL", "'c' ?> 't' !> NULL", "'c' ?> NULL !> 'e'", "NULL ?> 't' !> 'e'"):
+    for expression in (
+        "NULL ~> 'a'",
+        "'a' & NULL",
+        "'a' |=> NULL",
+        "'c' ?> 't' !> NULL",
+        "'c' ?> NULL !> 'e'",
+        "NULL ?> 't' !> 'e'",
+    ):
         assert ask(expression) is None
 
 
@@ -126,7 +133,9 @@ WRAPPED = {
 @pytest.mark.parametrize("operand", WRAPPED)
 def test_wrapping_of_operands(ask: Any, operand: str) -> None:
     left, right = json.dumps(WRAPPED[operand], separators=(",", ":")), '{"node_type":"SQL","query":"b"}'
-    assert ask("df.seq(%s, 'b')", operand) == f'{{"node_type":"THEN","left_node":{left},"right_node":{right}}}'
+    assert (
+        ask("df.seq(%s, 'b')", operand) == f'{{"node_type":"THEN","left_node":{left},"right_node":{right}}}'
+    )
 
 
 MALFORMED = {
@@ -160,6 +169,7 @@ def test_two_hundred_steps_build(ask: Any) -> None:
 
 
 # --- helpers that are no steps
+
 
 @pytest.mark.parametrize("helper", ["df.setvar('a','x')", "df.unsetvar('a')", "df.clearvars()"])
 @pytest.mark.parametrize("use", ["df.seq({}, 'b')", "'b' ~> {}", "{} |=> 'n'", "df.sql({})", "df.start({})"])
