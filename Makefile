@@ -10,7 +10,7 @@ TESTFLAGS ?= -n auto
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check conformance crash golden clean
+.PHONY: help run test check conformance crash bench golden docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 22
@@ -34,8 +34,16 @@ conformance: $(VENV)/.test ## the language: every case on real servers, beside i
 crash: $(VENV)/.test ## kill workers and servers at every point and look for lost or doubled work
 	$(BIN)/python -m pytest -m crash $(TESTFLAGS)
 
+bench: $(VENV)/.test ## measure, beside the server's own limit
+	$(BIN)/python -m bench
+
 golden: $(VENV)/.test ## accept the output of the conformance cases as the new golden files
 	$(BIN)/python -m pytest conformance --snapshot-update
+
+docs: $(VENV)/.test ## write the generated pages anew, and into all pages what their commands print
+	$(BIN)/python -m durasql.errors_page > docs/errors.md
+	$(BIN)/python -m durasql.cli.page > docs/cli.md
+	DURASQL_DOCS_WRITE=1 $(BIN)/python -m pytest tests/docs -q
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
