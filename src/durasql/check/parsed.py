@@ -7,17 +7,24 @@ which may hold any piece of SQL, nothing is certain and a complaint is dropped.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from typing import Any, Final
 
 import postgast
+from google.protobuf.message import DecodeError
 
 from durasql.check.sqltext import Reference, Variable, Where, references, variables
 
 _SCALARS: Final = ("$1", "''", "0 ")
 """What a value may stand for: an expression, a text constant, a number."""
+
+_NESTING: Final = re.compile(r"'[^']*'|([A-Za-z_]+|[-+*/<>=~!@#%^&|?:])")
+_MAX_NESTING: Final = 10_000
+"""Words and operators of a text that is parsed. Each could be a level of the tree, and libpg_query writes the
+tree with a recursion that overruns the stack from some 30,000 levels on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +39,22 @@ class Parsed:
 
 @lru_cache(maxsize=4096)
 def parsed_sql(text: str) -> Parsed | None:
-    """The parse of a text; None when it holds variables and no guess at their values parses."""
+    """The parse of a text.
+
+    None when nothing is certain: it holds variables and no guess at their values parses, or it nests deeper
+    than the parser's tree can be written or read.
+    """
+    if len(text) > _MAX_NESTING and sum(1 for found in _NESTING.finditer(text) if found[1]) > _MAX_NESTING:
+        return None
     inserted = [item for item in references(text) if item.where is Where.CODE]
     spliced = variables(text)
     words = ("x", "0", "", "''") if spliced else ("",)
     first: Parsed | None = None
     for scalar, word in product(_SCALARS if inserted else _SCALARS[:1], words):
-        found = _parse(_filled(text, inserted, spliced, scalar, word))
+        try:
+            found = _parse(_filled(text, inserted, spliced, scalar, word))
+        except DecodeError:  # a sum of a hundred terms is enough
+            return None
         if found.statements is not None:
             return found
         first = first or found
