@@ -72,9 +72,8 @@ DECLARE
     helper text := pg_catalog.split_part(marker, '@', 1);
 BEGIN
     IF pg_catalog.split_part(marker, '@', 2) = pg_catalog.statement_timestamp()::text THEN
-        RAISE EXCEPTION '%', prefix || pg_catalog.format('%s cannot be used as a workflow step. %s', helper,
-            CASE WHEN helper = 'df.await_instance' THEN 'Call it in a statement of its own.'
-                 ELSE pg_catalog.format('Call %s before df.start().', helper) END)
+        RAISE EXCEPTION '%', prefix
+            || pg_catalog.format('%s cannot be used as a workflow step. Call %1$s before df.start().', helper)
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'It runs at once, while the workflow is being built, and leaves no step.';
     END IF;

@@ -172,7 +172,7 @@ BEGIN
         PERFORM df._refuse_dsl(source, at, CASE WHEN token = '$' THEN '$ may only stand inside the text of a step'
             WHEN token ~ '[!-~]' THEN 'unexpected character ' || token
             ELSE pg_catalog.format('unexpected character U+%s', pg_catalog.lpad(pg_catalog.upper(pg_catalog.to_hex(pg_catalog.ascii(token))), 4, '0')) END,
-            CASE WHEN token IN (U&'\2018', U&'\2019', U&'\201C', U&'\201D') THEN 'Replace typographic quotes with plain ones.' END);
+            CASE WHEN pg_catalog.ascii(token) IN (8216, 8217, 8220, 8221) THEN 'Replace typographic quotes with plain ones.' END);
     ELSIF kind = 'prefixed' THEN
         PERFORM df._refuse_dsl(source, at, pg_catalog.format('%s…'' is not a text', pg_catalog.upper(token)), 'Remove the prefix.');
     ELSIF kind = 'number' AND token !~ '^(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$' THEN
@@ -221,7 +221,7 @@ COMMENT ON FUNCTION df._dsl_function(text) IS 'A function that a workflow text m
 CREATE FUNCTION df._refuse_function(source bytea, at integer, name text) RETURNS void
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
-    IF name IN ('df.setvar', 'df.unsetvar', 'df.clearvars') THEN
+    IF name IN ('df.setvar', 'df.unsetvar', 'df.clearvars', 'df.await_instance') THEN
         PERFORM df._refuse_dsl(source, at, pg_catalog.format(
             '%s cannot be used as a workflow step. Call %1$s before df.start().', name));
     ELSIF (SELECT d.call FROM df._dsl_function('df.' || name) d) IS NOT NULL THEN

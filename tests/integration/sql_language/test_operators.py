@@ -192,3 +192,12 @@ def test_a_helper_does_not_affect_later_statements(user: psycopg.Connection[Any]
     with user.transaction():
         ask("df.setvar('a', 'x')")
         assert json.loads(ask("df.sql('OK')"))["query"] == "OK"
+
+
+def test_waiting_is_no_step(owner: psycopg.Connection[Any], ask: Any, refused: Any) -> None:
+    made = ask("df.start('SELECT 1')")
+    owner.execute("SELECT df._finish(%s, 'completed', '1')", (made,))
+    message = refused("df.seq(df.await_instance(%s), 'b')", made).diag.message_primary
+    assert message == (
+        "df.await_instance cannot be used as a workflow step. Call df.await_instance before df.start()."
+    )
