@@ -6,9 +6,9 @@ parking. Out: the parameters of a single statement, sent in the step's own trans
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from json.encoder import encode_basestring as quote
 
 from durasql_runtime.journal import Key, Row, State
 from durasql_runtime.outcome import Done, Failed, Outcome
@@ -80,17 +80,32 @@ class Recorder:
             )
         )
 
-    def _rows(self, rows: Iterable[Row]) -> bytes:
-        listed = []
-        for row in _last_of_each(rows):
+    def _rows(self, rows: Sequence[Row]) -> bytes:
+        written = []
+        for row in rows if len(rows) == 1 else _last_of_each(rows):
             self.seq += 1
-            listed.append(
-                (
-                    row.node, row.gen, self.seq, row.state.value, row.value, row.columns, row.names,
-                    row.refs or None, row.due.isoformat() if row.due else None, row.delay, row.attempts,
-                )
-            )  # fmt: skip
-        return json.dumps(listed, ensure_ascii=False, separators=(",", ":")).encode()
+            written.append(_row(row, self.seq))
+        return f"[{','.join(written)}]".encode()
+
+
+def _row(row: Row, seq: int) -> str:
+    """One JSON object, only with the members that are not null. Every step writes some, so by hand."""
+    text = f'{{"node":{row.node},"gen":"{row.gen}","seq":{seq},"state":"{row.state.value}"'
+    if row.value is not None:
+        text += f',"value":{quote(row.value)}'
+    if row.refs:
+        text += f',"refs":[{",".join(map(str, row.refs))}]'
+    if row.columns is not None:
+        text += f',"columns":{quote(row.columns)}'
+    if row.names is not None:
+        text += f',"names":{quote(row.names)}'
+    if row.due is not None:
+        text += f',"due":"{row.due.isoformat()}"'
+    if row.delay is not None:
+        text += f',"delay":{row.delay!r}'
+    if row.attempts != 1:
+        text += f',"attempts":{row.attempts}'
+    return text + "}"
 
 
 def _last_of_each(rows: Iterable[Row]) -> Iterable[Row]:

@@ -167,15 +167,32 @@ BEGIN
         RAISE EXCEPTION 'worker % may not serve this role', p_worker USING ERRCODE = 'insufficient_privilege';
     END IF;
     UPDATE df.programs p SET code = p_code, format = p_format
-    WHERE p.owner = p_owner::regrole AND p.hash = p_hash AND p.code IS NULL;
+    WHERE octet_length(p_code) <= 16 * octet_length(p.graph) + 4096 AND p.owner = p_owner::regrole AND p.hash = p_hash AND p.code IS NULL;
     RETURN p.code FROM df.programs p WHERE p.owner = p_owner::regrole AND p.hash = p_hash;
 END
 $$;
 COMMENT ON FUNCTION df._store_code(integer, text, oid, text, integer, text) IS
     'Stores a program''s bytecode once; returns what is stored, which may be another worker''s identical copy.';
 
--- The fence and the record, in the step's own transaction.
---   p_rows     [[node, gen, seq, state, value, columns, names, refs, due, delay, attempts], …]
+-- Why a record was refused. The claim is judged first: a worker that lost it must hear exactly that.
+CREATE FUNCTION df._refuse_record(p_worker integer, p_token text, p_instance text, p_epoch bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM FROM df.instances i WHERE i.id = p_instance AND i.worker = p_worker AND i.epoch = p_epoch FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the claim on instance % is lost', p_instance USING ERRCODE = 'DF001';
+    END IF;
+    PERFORM df._known_worker(p_worker, p_token);
+    RAISE EXCEPTION 'not allowed to record for instance %', p_instance USING ERRCODE = 'insufficient_privilege';
+END
+$$;
+COMMENT ON FUNCTION df._refuse_record(integer, text, text, bigint) IS 'Says why a worker''s record is refused.';
+REVOKE ALL ON FUNCTION df._refuse_record(integer, text, text, bigint) FROM PUBLIC;
+
+-- The fence and the record, in the step's own transaction. This runs for every step, so it asks all its questions at once.
+--   p_rows     [{"node", "gen", "seq", "state", "value", "columns", "names", "refs", "due", "delay", "attempts"}, …];
+--              members that are null may be left out
 --   p_drop     nodes whose waiting or started row is void because their branch lost
 --   p_signals  inbox rows that were taken
 --   p_status   'completed' or 'failed' when the instance is over, with p_output
@@ -189,28 +206,25 @@ RETURNS timestamptz
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    me df.workers;
-    held_by regrole;
     caller regrole := quote_ident(session_user)::regrole;
 BEGIN
-    SELECT i.submitted_by INTO held_by FROM df.instances i
+    PERFORM FROM df.instances i, df.workers w
     WHERE i.id = p_instance AND i.worker = p_worker AND i.epoch = p_epoch
-    FOR NO KEY UPDATE;
+      AND w.id = p_worker AND w.token_hash = sha256(convert_to(p_token, 'UTF8'))
+      AND (caller = i.submitted_by OR caller = w.role)
+      AND (w.role = i.submitted_by OR has_function_privilege(w.role::oid, 'df._serve_all()', 'EXECUTE'))
+    FOR NO KEY UPDATE OF i;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'the claim on instance % is lost', p_instance USING ERRCODE = 'DF001';
-    END IF;
-    me := df._known_worker(p_worker, p_token);
-    IF NOT (caller = held_by OR caller = me.role) OR NOT df._serves(me.role, held_by) THEN
-        RAISE EXCEPTION 'not allowed to record for instance %', p_instance USING ERRCODE = 'insufficient_privilege';
+        PERFORM df._refuse_record(p_worker, p_token, p_instance, p_epoch);
     END IF;
 
     INSERT INTO df.journal AS j
         (instance_id, node, gen, seq, state, value, columns, names, refs, due, attempts)
-    SELECT p_instance, (r->>0)::integer, r->>1, (r->>2)::bigint, r->>3, r->>4, r->>5, r->>6,
-           CASE WHEN json_typeof(r->7) = 'array' THEN ARRAY(SELECT json_array_elements_text(r->7)::integer) END,
-           coalesce((r->>8)::timestamptz, clock_timestamp() + make_interval(secs => (r->>9)::double precision)),
-           coalesce((r->>10)::integer, 1)
-    FROM json_array_elements(p_rows) AS r
+    SELECT p_instance, r.node, r.gen, r.seq, r.state, r.value, r.columns, r.names, r.refs,
+           coalesce(r.due, clock_timestamp() + make_interval(secs => r.delay)), coalesce(r.attempts, 1)
+    FROM json_to_recordset(p_rows)
+         AS r (node integer, gen text, seq bigint, state text, value text, columns text, names text,
+               refs integer[], due timestamptz, delay double precision, attempts integer)
     ON CONFLICT (instance_id, node) DO UPDATE
     SET gen = excluded.gen, seq = excluded.seq, state = excluded.state, value = excluded.value,
         columns = excluded.columns, refs = excluded.refs, due = excluded.due, attempts = excluded.attempts,
@@ -391,12 +405,12 @@ AS $$
 DECLARE
     foreign_statement text;
 BEGIN
-    EXECUTE 'SET CONSTRAINTS ALL IMMEDIATE';
-    EXECUTE 'CLOSE ALL';
-    EXECUTE 'UNLISTEN *';
-    EXECUTE 'DISCARD TEMP';
-    EXECUTE 'DISCARD SEQUENCES';
-    EXECUTE 'RESET ALL';
+    SET CONSTRAINTS ALL IMMEDIATE;
+    EXECUTE 'CLOSE ALL';  -- CLOSE alone would be PL/pgSQL's own
+    UNLISTEN *;
+    DISCARD TEMP;
+    DISCARD SEQUENCES;
+    RESET ALL;
     PERFORM pg_catalog.pg_advisory_unlock_all();
     -- All but the worker's own, which make a step one round trip.
     FOR foreign_statement IN
