@@ -178,6 +178,11 @@ class Control:
         row = await _one(self.connection, "SELECT df._wake(%s, %s, %s, %s)", (*self._me, ids, ever))
         return int(row[0])
 
+    async def prune(self) -> int:
+        """Remove a batch of instances that retention no longer keeps; how many they were."""
+        row = await _one(self.connection, "SELECT instances FROM df.prune()", ())
+        return int(row[0] or 0)
+
     async def setting(self, name: str) -> str | None:
         """One installation setting."""
         row = await _one(self.connection, "SELECT df.setting(%s)", (name,))

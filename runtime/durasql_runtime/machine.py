@@ -19,6 +19,7 @@ from typing import Final
 
 from durasql.bytecode.opcodes import Op
 from durasql.bytecode.program import Instruction, Program
+from durasql.errors import ProgramError
 from durasql_runtime.configs import break_value, has_rows
 from durasql_runtime.journal import Key, Names, Row, State, outcome_of, row_of
 from durasql_runtime.outcome import Done, Failed, Outcome
@@ -29,6 +30,8 @@ from durasql_runtime.truth import truthy
 BREAK_OUTSIDE: Final = (
     "df.break() was called outside of a loop. df.break() may only be used inside df.loop()."
 )
+_STEPS_PER_INSTRUCTION: Final = 8
+"""What the lowering emits needs less than two; bytecode that was written by hand could do without end."""
 LOST_LOOP: Final = "Loop branch cancelled after losing RACE"
 
 
@@ -134,10 +137,14 @@ class Machine:
 
     def _settle(self) -> Transition:
         """Run every strand that can run; what stopped it is in the transition."""
+        budget = _STEPS_PER_INSTRUCTION * len(self.program.code)
         while self._runnable and self.finished is None:
             strand = self._runnable.popleft()
-            while not strand.dead and self._step(strand):
-                pass
+            while budget > 0 and not strand.dead and self._step(strand):
+                budget -= 1
+            budget -= 1
+            if budget < 0:
+                raise ProgramError("the program runs in circles without ever performing a step")
         self._runnable.clear()
         if self.finished is not None:
             self._now.finish = self.finished

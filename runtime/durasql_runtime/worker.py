@@ -77,6 +77,7 @@ class Worker:
         self._chores: set[asyncio.Task[None]] = set()
         self._declared_idle = False
         self._saturated = False
+        self._pruned = asyncio.get_running_loop().time()
         self.started = asyncio.Event()
 
     def stop(self) -> None:
@@ -349,7 +350,15 @@ class Worker:
                 await control.wake(None)
                 await self._check_runs(control, None)
                 self._services.pool.close_idle()
+                await self._prune(control)
             await asyncio.sleep(_HEARTBEAT)
+
+    async def _prune(self, control: Control) -> None:
+        """A batch of retention, every `reconcile_interval`; while there is more to remove, every time."""
+        interval = float(await control.setting("reconcile_interval") or 0)
+        now = asyncio.get_running_loop().time()
+        if interval and now - self._pruned >= interval and not await control.prune():
+            self._pruned = now
 
     async def _end_strays(self, control: Control, pool: Pool) -> None:
         """End the sessions that lost workers left behind: their locks stand in the way of successors."""

@@ -5,10 +5,21 @@ In: a `Program` from the store or from the assembler. Out: nothing, or `ProgramE
 
 from __future__ import annotations
 
+from typing import Final
+
 from durasql.bytecode.opcodes import OPCODES, Op, Operand
 from durasql.bytecode.program import Instruction, NodeInfo, Program
 from durasql.errors import ProgramError
 from durasql.limits import MAX_NODES
+
+_NODE_TYPES: Final[dict[Op, tuple[str, ...]]] = {
+    Op.IF_ROWS: ("IF",),
+    Op.END_IF: ("IF",),
+    Op.JUMP: ("IF",),
+    Op.WHILE: ("LOOP",),
+    Op.NEXT: ("LOOP",),
+}
+"""The node type of the control ops; every other op has its own name."""
 
 
 def verify(program: Program) -> Program:
@@ -50,8 +61,22 @@ def _verify_instruction(program: Program, pc: int, instruction: Instruction) -> 
             raise ProgramError(f"{place}: jumps out of the program, to {target}")
         if instruction.op is not Op.NEXT and target <= pc:
             raise ProgramError(f"{place}: jumps back, to {target}")
+    node = program.nodes[instruction.node]
+    if (
+        node.type not in _NODE_TYPES.get(instruction.op, (instruction.op.value,))
+        and instruction.op is not Op.END
+    ):
+        raise ProgramError(f"{place}: belongs to a {node.type} node")
+    if instruction.op in (Op.JOIN, Op.RACE) and len(instruction.pcs) != len(_branches(node)):
+        raise ProgramError(
+            f"{place}: has {len(instruction.pcs)} branches, its node has {len(_branches(node))}"
+        )
     if spec.leaf and program.nodes[instruction.node].query is None:
         raise ProgramError(f"{place}: its node has no text")
+
+
+def _branches(node: NodeInfo) -> list[int]:
+    return [child for child in (node.left, node.right, *node.extras) if child is not None]
 
 
 def _verify_loops(program: Program) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from durasql.bytecode.program import Program
+from durasql.errors import ProgramError
 from durasql.lower import lower
 from durasql.syntax import ast
 from durasql.syntax.envelope import decode, encode
@@ -245,6 +246,21 @@ def test_a_late_outcome_of_a_loser_changes_nothing() -> None:
 def test_if_runs_one_arm(value: str) -> None:
     run = Run(ast.If(sql("c"), sql("yes"), sql("no"), name="r")).finish("c", value)
     assert run.ready == [{"true": "yes", "false": "no"}[value]]
+
+
+def test_p9_bytecode_that_never_performs_a_step_is_stopped() -> None:
+    program = program_of(ast.Loop(sql("a")))
+    hollow = replace(program, code=(program.code[0], replace(program.code[2], pc=0), program.code[3]))
+    with pytest.raises(ProgramError, match="in circles"):
+        Machine(hollow).start()
+
+
+def test_p9_bytecode_that_forks_without_end_is_stopped() -> None:
+    program = program_of(ast.Join((sql("a"), sql("b"))))
+    fork = program.code[0]
+    code = [replace(fork, pcs=(pc + 1, pc + 1), pc=30) for pc in range(30)]
+    with pytest.raises(ProgramError, match="in circles"):
+        Machine(replace(program, code=(*code, program.code[-1]))).start()
 
 
 def test_if_rows_names_what_is_missing() -> None:
