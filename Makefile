@@ -5,12 +5,12 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := src runtime grammar tests conformance bench examples
+SOURCES := src runtime grammar tests conformance bench examples docs
 TESTFLAGS ?= -n auto
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check conformance crash bench golden docs clean
+.PHONY: help run test check conformance crash bench golden pages docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 22
@@ -40,13 +40,16 @@ bench: $(VENV)/.test ## measure, beside the server's own limit
 golden: $(VENV)/.test ## accept the output of the conformance cases as the new golden files
 	$(BIN)/python -m pytest conformance --snapshot-update
 
-docs: $(VENV)/.test ## write the generated pages anew, and into all pages what their commands print
-	$(BIN)/python -m durasql.errors_page > docs/errors.md
-	$(BIN)/python -m durasql.cli.page > docs/cli.md
+pages: $(VENV)/.test ## write the generated pages anew, and into all pages what their commands print
+	$(BIN)/python docs/generate.py
 	DURASQL_DOCS_WRITE=1 $(BIN)/python -m pytest tests/docs -q
 
+docs: $(VENV)/.docs ## build the site of docs/ into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 
 $(VENV)/bin/python:
 	@echo "making $(VENV)"
@@ -61,3 +64,8 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	@echo "installing durasql and what its tests need into $(VENV)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]'
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.docs: pyproject.toml | $(VENV)/bin/python
+	@echo "installing what builds the site into $(VENV)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[docs]'
+	@touch $@

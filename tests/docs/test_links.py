@@ -1,0 +1,44 @@
+"""No link of the repository's pages is dead: files, folders and headings that they name exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.docs.blocks import ROOT
+
+SOURCES = [
+    path
+    for path in ROOT.rglob("*.md")
+    if not {".venv", "node_modules", "site"} & set(path.relative_to(ROOT).parts)
+    and not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+]
+_LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+_FENCE = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"`[^`\n]*`")
+
+
+def prose(path: Path) -> str:
+    return _FENCE.sub("", path.read_text(encoding="utf-8"))
+
+
+def headings(path: Path) -> set[str]:
+    """The anchors of a page, as Python-Markdown makes them."""
+    found = re.findall(r"^#{1,6} (.*)$", prose(path), re.MULTILINE)
+    explicit = re.findall(r'<a id="([^"]+)"', path.read_text(encoding="utf-8"))
+    plain = [re.sub(r"[^\w\s-]", "", re.sub(r"[`*]", "", text)).strip().lower() for text in found]
+    return {re.sub(r"[-\s]+", "-", text) for text in plain} | set(explicit)
+
+
+@pytest.mark.parametrize("path", sorted(SOURCES), ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    dead = []
+    for link in _LINK.findall(_CODE.sub("", prose(path)) if "`](" not in prose(path) else prose(path)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in headings(target)):
+            dead.append(link)
+    assert not dead
