@@ -136,8 +136,8 @@ class _Builder:
         return terms.String(_span(items[0]), items[0].value)
 
     def typed(self, items: list[Token]) -> terms.String:
-        span = _span(items[0]).cover(_span(items[1]))
-        return terms.String(span, items[1].value, items[0].value.value)
+        name = self.function(items[:-1])
+        return terms.String(name.span.cover(_span(items[-1])), items[-1].value, ".".join(name.words))
 
     def number(self, items: list[Token]) -> terms.Number:
         return terms.Number(_span(items[0]), items[0].value.value)

@@ -242,8 +242,8 @@ class _Reader:
         if looks_like_dsl(text):
             end = map_.place(len(text))
             lexemes = self.scanned(Source(text, self.source.name), map_).lexemes
-            pieces = [piece for piece in self.pieces(lexemes, end) if not isinstance(piece, terms.Select)]
-            if len(pieces) != 1:
+            pieces = self.pieces(lexemes, end)
+            if len(pieces) != 1 or isinstance(pieces[0], terms.Select):
                 if not self.diagnostics:
                     self.report(
                         "E122",
@@ -282,7 +282,8 @@ class _Reader:
 def looks_like_dsl(text: str) -> bool:
     """Whether a text given to df.start is operator language rather than SQL.
 
-    It is when its first word after opening parentheses and comments is a string literal, `@>` or a builder.
+    It is when its first word after opening parentheses and comments is a string literal, `@>` or a function of
+    schema df; no statement begins so.
     """
     at = 0
     while found := _LEAD.match(text, at):
@@ -295,9 +296,7 @@ def looks_like_dsl(text: str) -> bool:
             break
     if STRING_START.match(text, at) or DOLLAR_START.match(text, at) or text.startswith("@>", at):
         return True
-    call = _BUILDER_CALL.match(text, at)
-    known = (*signatures.BUILDERS, *signatures.OPERATOR_ALIASES, "if_then_op", "if_else_op")
-    return call is not None and (call["quoted"] or call["plain"].lower()) in known
+    return _OF_DF.match(text, at) is not None
 
 
 _LIMIT_HINT: Final = (
@@ -305,9 +304,7 @@ _LIMIT_HINT: Final = (
     "The limit is part of the language and the same everywhere; it is not a setting."
 )
 _LEAD: Final = re.compile(r"[ \t\n\r\f\v(]*")
-_BUILDER_CALL: Final = re.compile(
-    r"""(?:"df"|[dD][fF])\s*\.\s*(?:"(?P<quoted>[a-z_0-9]+)"|(?P<plain>[A-Za-z_0-9]+))\s*\(""", re.ASCII
-)
+_OF_DF: Final = re.compile(r"""(?:"df"|[dD][fF])[ \t\n\r\f\v]*\.""")
 
 
 def _after_comment(text: str, at: int) -> int:
