@@ -25,7 +25,7 @@ from tests.docs.blocks import ROOT, Block
 
 from durasql.client import Client, connect
 from durasql.diagnostics import render
-from durasql.errors import CompileError, DurasqlError
+from durasql.errors import CompileError, Diagnostic, Severity
 from durasql.pipeline import check_source
 from durasql.source import Source
 from durasql_runtime.worker import Worker, WorkerConfig
@@ -101,11 +101,12 @@ class Stage:
         return printed
 
     def _dsql(self, block: Block) -> str:
-        findings = _findings(block)
+        found = _findings(block)
+        shown = "\n\n".join(render(finding) for finding in found)
         if "check" in block.marks:
-            return findings
-        if findings and "warns" not in block.marks:
-            raise Surprise(findings)
+            return shown
+        if any(finding.severity is not Severity.INFO for finding in found) and "warns" not in block.marks:
+            raise Surprise(shown)
         return self._run_workflow(block)
 
     def _run_workflow(self, block: Block) -> str:
@@ -206,16 +207,13 @@ def working(dsn: str) -> Iterator[None]:
         thread.join(_PATIENCE)
 
 
-def _findings(block: Block) -> str:
-    """What `durasql check` says about a workflow."""
+def _findings(block: Block) -> tuple[Diagnostic, ...]:
+    """What `durasql check` finds in a workflow."""
     source = Source(block.text, block.marks.get("check") or "example.dsql")
     try:
-        found = check_source(source).diagnostics
+        return check_source(source).diagnostics
     except CompileError as error:
-        found = error.diagnostics
-    except DurasqlError as error:
-        return error.message
-    return "\n\n".join(render(finding) for finding in found)
+        return error.diagnostics
 
 
 def _expect(block: Block, failed: bool, printed: str) -> None:
