@@ -22,6 +22,8 @@ class Code:
     title: str
     explanation: str
     example: str
+    server: bool = False
+    """Whether only a server can find it: `durasql check --dsn`."""
 
     @property
     def severity(self) -> Severity:
@@ -322,6 +324,55 @@ _ALL: Final = (
         "variable set elsewhere",
         "Nothing in the file sets the variable; without one the text stays as it is.",
         "'SELECT {limit}'",
+    ),
+    Code(
+        "E241",
+        "unknown to the server",
+        "The database has no such table, column, function, type or schema, or the search_path hides it.",
+        "'SELECT * FROM ordres'",
+        server=True,
+    ),
+    Code(
+        "E242",
+        "missing privilege",
+        "The role may not do what the statement does.",
+        "'SELECT rolpassword FROM pg_authid'",
+        server=True,
+    ),
+    Code(
+        "E243",
+        "refused by the planner",
+        "The server cannot plan the statement.",
+        "'SELECT 1/0'",
+        server=True,
+    ),
+    Code(
+        "W241",
+        "types that may not fit",
+        "No value that the server was tried with fits where a result or variable is inserted.",
+        "'SELECT 1 AS n' |=> 'a' ~> 'SELECT upper($a + 1)'",
+        server=True,
+    ),
+    Code(
+        "W242",
+        "repeated column name",
+        "Result columns need names of their own: later ones get _2, _3 and so on.",
+        "'SELECT * FROM orders a JOIN orders b USING (day)'",
+        server=True,
+    ),
+    Code(
+        "I241",
+        "created by the workflow itself",
+        "The statement uses something that the same text creates, so it can be planned only after that.",
+        "'CREATE TABLE t (x int)' ~> 'SELECT * FROM t'",
+        server=True,
+    ),
+    Code(
+        "I242",
+        "not planned",
+        "The statement depends on a variable that is not set, on rows of unknown columns, or on a lock.",
+        "'SELECT * FROM {table}'",
+        server=True,
     ),
     Code(
         "W290",

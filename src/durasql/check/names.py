@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
+from typing import Final
 
 from durasql.check.flow import Flow, Names
-from durasql.check.shape import Shape, shape_of
+from durasql.check.shape import Shape
 from durasql.check.sqltext import Reference, Where, place, references, substituted
 from durasql.check.view import View
 from durasql.errors import Diagnostic
 from durasql.source import Span
 from durasql.syntax import ast
+
+_DECLARES: Final = re.compile(
+    r"\b(?:create(?:\s+or\s+replace)?\s+(?:function|procedure)|prepare)\b", re.IGNORECASE
+)
 
 
 def check_names(view: View) -> Iterator[Diagnostic]:
@@ -48,7 +54,7 @@ class _Step:
         span = map_.body if map_ else node.span
         if node.result_name in self.names.bound:
             yield from self._uncertain(node.result_name, f"'{node.result_name}'", span)
-            shapes = [shape_of(bound) for bound in self.names.bound[node.result_name]]
+            shapes = [self.view.shape_of(bound) for bound in self.names.bound[node.result_name]]
             if all(shape.kind in ("object", "array") for shape in shapes):
                 message = f"df.if_rows: result '{node.result_name}' is never the result of a SQL step"
                 yield self.view.finding("E216", message, span, "only the result of a SQL step has rows")
@@ -64,7 +70,7 @@ class _Step:
             yield from self._uncertain(name, f"${name}", span)
             yield from self._field(reference, span)
         elif name.isdigit():
-            if sql and reference.where is Where.CODE:
+            if sql and reference.where is Where.CODE and not self._has_parameters():
                 yield self.view.finding(
                     "W201",
                     f"${name} is a parameter that nobody passes",
@@ -77,6 +83,10 @@ class _Step:
         elif name in self.everywhere or get_close_matches(name, self.names.bound, 1, 0.75):
             message = f"no result named '{name}' can be bound here, so {reference.text} stays as it is"
             yield self.view.finding("W201", message, span, self._why_unbound(name))
+
+    def _has_parameters(self) -> bool:
+        """Whether the statement declares parameters of its own."""
+        return isinstance(self.node, ast.Sql) and bool(_DECLARES.search(self.node.query))
 
     def _why_unbound(self, name: str) -> str:
         near = get_close_matches(name, self.names.bound, 1, 0.6)
@@ -95,7 +105,7 @@ class _Step:
 
     def _field(self, reference: Reference, span: Span | None) -> Iterator[Diagnostic]:
         """A field is certain to be missing only if no step that may have bound the name has it."""
-        shapes = [shape_of(node) for node in self.names.bound[reference.name]]
+        shapes = [self.view.shape_of(node) for node in self.names.bound[reference.name]]
         if reference.star and all(shape.kind in ("object", "array") for shape in shapes):
             message = f"{reference.text} needs rows, and ${reference.name} never has any"
             yield self.view.finding("E216", message, span, "only the result of a SQL step has rows")

@@ -6,9 +6,11 @@ anything is certain to fail. Errors can never be silenced.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from durasql.check.passes import PASSES
+from durasql.check.shape import Known
 from durasql.check.view import View
 from durasql.errors import CompileError, Diagnostic, Severity
 from durasql.source import Source
@@ -33,9 +35,14 @@ def check(workflow: Workflow, source: Source) -> CheckedWorkflow:
     return CheckedWorkflow(workflow, found)
 
 
-def findings(workflow: Workflow, source: Source) -> tuple[Diagnostic, ...]:
-    """Everything the passes have to say and the file does not silence, in the order of the text."""
-    view = View(workflow, source)
-    found = [item for run in PASSES for item in run(view)]
+def findings(
+    workflow: Workflow, source: Source, known: Known | None = None, planned: Iterable[Diagnostic] = ()
+) -> tuple[Diagnostic, ...]:
+    """Everything the passes have to say and the file does not silence, in the order of the text.
+
+    `known` are shapes and `planned` findings that a server contributed (`store.plan`).
+    """
+    view = View(workflow, source, known)
+    found = [*(item for run in PASSES for item in run(view)), *planned]
     kept = [item for item in dict.fromkeys(found) if not view.allowed.silences(item)]
     return tuple(sorted([*kept, *view.allowed.unknown], key=lambda item: item.span.start if item.span else 0))

@@ -6,8 +6,10 @@ decide (`SELECT *`, functions, unknown JSON).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 from durasql.check.parsed import Parsed, parsed_sql
 from durasql.syntax import ast
@@ -33,15 +35,21 @@ _LEAVES: Final[dict[type[Any], Shape]] = {
 }
 
 
-def shape_of(node: ast.Node) -> Shape:
+Known: TypeAlias = Mapping[int, Shape]
+"""Shapes that a server told, by the identity of the node."""
+
+
+def shape_of(node: ast.Node, known: Known = MappingProxyType({})) -> Shape:
     """The shape of a node's value: a sequence has its last step's, a choice the one its arms agree on."""
     while isinstance(node, ast.Then):
         node = node.second
+    if id(node) in known:
+        return known[id(node)]
     if isinstance(node, ast.Sql):
         parsed = parsed_sql(node.query)
         return columns_of(parsed) if parsed else UNKNOWN
     if isinstance(node, ast.If | ast.IfRows):
-        then, otherwise = shape_of(node.then), shape_of(node.otherwise)
+        then, otherwise = shape_of(node.then, known), shape_of(node.otherwise, known)
         return then if then == otherwise else UNKNOWN
     return _LEAVES.get(type(node), UNKNOWN)
 

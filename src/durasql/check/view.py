@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Final
 
 from durasql.check.flow import Flow, flow_of
+from durasql.check.shape import Known, Shape, shape_of
 from durasql.codes import CODES, diagnose
 from durasql.errors import CompileError, Diagnostic, Severity
 from durasql.source import Source, Span
@@ -64,9 +65,14 @@ class Allowed:
 class View:
     """One workflow text under examination."""
 
-    def __init__(self, workflow: ast.Workflow, source: Source) -> None:
+    def __init__(self, workflow: ast.Workflow, source: Source, known: Known | None = None) -> None:
         self.workflow = workflow
         self.source = source
+        self._known = known or {}
+
+    def shape_of(self, node: ast.Node) -> Shape:
+        """What a node's result looks like, as far as its text or a server told."""
+        return shape_of(node, self._known)
 
     @property
     def graphs(self) -> list[ast.Node]:

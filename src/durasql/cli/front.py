@@ -14,7 +14,7 @@ from durasql.cli import render
 from durasql.cli.target import Target, database_options
 from durasql.cli.texts import read, read_file, text_options
 from durasql.errors import CompileError, Diagnostic, Severity
-from durasql.pipeline import CompiledStart, check_source, compile_source
+from durasql.pipeline import CompiledStart, compile_source
 from durasql.source import Source
 
 
@@ -93,19 +93,32 @@ def _node_lines(node: Any, indent: str, role: str = "") -> Iterator[str]:
 @click.option("-e", "--expression", metavar="TEXT", help="The workflow itself, instead of files.")
 @click.option("--json", "json_", is_flag=True, help="The findings as JSON.")
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
-def check_command(files: tuple[str, ...], expression: str | None, json_: bool, strict: bool) -> int:
+@click.option("--dsn", metavar="DSN", help="Let this database plan every statement too; nothing is executed.")
+@click.option("--role", metavar="ROLE", help="With --dsn: plan with the rights of this role.")
+def check_command(
+    files: tuple[str, ...],
+    expression: str | None,
+    json_: bool,
+    strict: bool,
+    dsn: str | None,
+    role: str | None,
+) -> int:
     """Check workflows without a database: names, breaks, schedules, SQL syntax, precedence traps, …
 
-    Exits with 2 if any of them could not run.
+    With --dsn also what only a server knows: tables, columns, functions, types, privileges. Exits with 2 if
+    any workflow could not run.
 
     \b
     durasql check *.dsql
     durasql check -e "'SELECT 1' ~> 'SELECT $a'"
+    durasql check --dsn postgresql://app@db/app nightly.dsql
     """
+    if role is not None and dsn is None:
+        raise click.UsageError("--role needs --dsn")
     sources = (
         [read(file, None) for file in files] if files and expression is None else [read(None, expression)]
     )
-    found = [diagnostic for source in sources for diagnostic in _findings(source)]
+    found = [diagnostic for source in sources for diagnostic in _findings(source, dsn, role)]
     if json_:
         from durasql.diagnostics import as_json
 
@@ -117,11 +130,20 @@ def check_command(files: tuple[str, ...], expression: str | None, json_: bool, s
     return 2 if any(diagnostic.severity in fatal for diagnostic in found) else 0
 
 
-def _findings(source: Source) -> tuple[Diagnostic, ...]:
+def _findings(source: Source, dsn: str | None, role: str | None) -> tuple[Diagnostic, ...]:
+    from durasql.check.run import findings
+    from durasql.pipeline import parse_source
+
     try:
-        return check_source(source).diagnostics
+        workflow = parse_source(source)
     except CompileError as error:
         return error.diagnostics
+    if dsn is None:
+        return findings(workflow, source)
+    from durasql.store.plan import plan
+
+    planned = plan(workflow, source, dsn, role)
+    return findings(workflow, source, planned.shapes, planned.diagnostics)
 
 
 def _summary(texts: int, found: list[Diagnostic]) -> str:
