@@ -493,7 +493,7 @@ BEGIN
         END LOOP;
         opening := pg_catalog.left(pg_catalog.convert_from(pg_catalog.substr(source, at), 'UTF8'), 200);
     END IF;
-    RETURN opening ~* '^([ebxn]?''|u&''|\$([a-z_]|[^\x01-\x7f])?([a-z0-9_]|[^\x01-\x7f])*\$|@>|("df"|df)\s*\.)';
+    RETURN opening ~* '^([ebxn]?''|u&''|\$(([a-z_]|[^\x01-\x7f])([a-z0-9_]|[^\x01-\x7f])*)?\$|@>|("df"|df)\s*\.)';
 END $$;
 COMMENT ON FUNCTION df._is_dsl(text) IS 'Whether a text is operator language rather than one SQL statement.';
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import singledispatch
 from typing import Any, Final, NoReturn
 
 from durasql.limits import MAX_DEPTH, MAX_NODES
+from durasql.source import Span
 from durasql.syntax import ast, jsontext, leaves
 from durasql.syntax.rules import IDENTIFIER
 
@@ -160,19 +162,25 @@ def looks_like_envelope(text: str) -> bool:
     return text.lstrip(" \t\n\r").startswith("{")
 
 
-def decode(text: str) -> ast.Node:
-    """The AST of an envelope. Raises `EnvelopeError` with a path for what `df.start` would refuse."""
+def decode(text: str, span: Span | None = None) -> ast.Node:
+    """The AST of an envelope, every node placed at `span`, where its text stands.
+
+    Raises `EnvelopeError` with a path for what `df.start` would refuse.
+    """
     try:
         document = jsontext.read(text, _members)
     except jsontext.JsonError as error:
         raise EnvelopeError(f"not valid JSON: {error.message}", malformed=False) from None
     if not isinstance(document, _Members) or not isinstance(document.get("node_type"), str):
         raise EnvelopeError("not an envelope: a JSON object with a string node_type", malformed=False)
-    return _Decoder().tree(document)
+    return _Decoder(span).tree(document)
 
 
 class _Decoder:
     """Reads the tree in pre-order, as df.start walks it, then builds it from the leaves up."""
+
+    def __init__(self, span: Span | None) -> None:
+        self._span = span
 
     def tree(self, document: _Members) -> ast.Node:
         visits: list[tuple[_Members, str]] = []
@@ -195,16 +203,18 @@ class _Decoder:
             raise EnvelopeError("failed to deserialize Durofut child: missing field `node_type`", path)
         if found.repeated in (*_FIELDS, "node_type"):
             raise EnvelopeError(f"duplicate field `{found.repeated}`", path)
+        _check_types(found, path)
         if found["node_type"] not in NODE_TYPES:
             raise _unknown_type(found["node_type"], path)
-        _check_fields(found, path)
+        _check_places(found, path)
         return found
 
     def _build(self, visits: list[tuple[_Members, str]]) -> ast.Node:
         built: dict[int, ast.Node] = {}
         for members, path in reversed(visits):
             below = [built[id(child)] for child, _ in _children(members, path)]
-            built[id(members)] = _node(members, below, path)
+            node = _node(members, below, path)
+            built[id(members)] = node if self._span is None else replace(node, span=self._span)
         return built[id(visits[0][0])]
 
 
@@ -228,7 +238,8 @@ _FIELDS: Final = {
 }
 
 
-def _check_fields(members: _Members, path: str) -> None:
+def _check_types(members: _Members, path: str) -> None:
+    """What makes an envelope unreadable, whatever its node type is."""
     for key, (expected, message) in _FIELDS.items():
         value = members.get(key)
         if value is not None and not isinstance(value, expected):
@@ -236,7 +247,11 @@ def _check_fields(members: _Members, path: str) -> None:
     extras = members.get("extra_nodes") or []
     if isinstance(extras, list) and not all(isinstance(extra, dict) for extra in extras):
         raise EnvelopeError("extra_nodes entries must be Durofut JSON objects", path)
-    kind = members["node_type"]
+
+
+def _check_places(members: _Members, path: str) -> None:
+    """Members that the node type does not have."""
+    kind, extras = members["node_type"], members.get("extra_nodes")
     if members.get("condition_node") is not None and kind not in ("IF", "LOOP"):
         raise EnvelopeError(f"condition_node is not valid for {kind} nodes", path)
     if extras and kind != "JOIN":

@@ -301,7 +301,7 @@ class Evaluator:
         text = str(value.value)
         if looks_like_envelope(text):
             try:
-                return replace(decode(text), span=value.span)
+                return decode(text, value.span)
             except EnvelopeError as error:
                 if error.malformed and (strict or not error.unknown_root):
                     self.report("E123", f"Invalid Durofut JSON: {error}", value.span)
