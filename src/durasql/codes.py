@@ -22,8 +22,8 @@ class Code:
     title: str
     explanation: str
     example: str
-    server: bool = False
-    """Whether only a server can find it: `durasql check --dsn`."""
+    found_by: str = ""
+    """The command that finds it, when it is not every check."""
 
     @property
     def severity(self) -> Severity:
@@ -224,6 +224,12 @@ _ALL: Final = (
         "'COMMIT'",
     ),
     Code(
+        "E219",
+        "rows outside FROM",
+        "$name.* stands for all rows of a result and can only be a table in FROM, without an alias.",
+        "'SELECT 1 AS id' |=> 'a' ~> 'SELECT $a.*'",
+    ),
+    Code(
         "W201",
         "reference that is not replaced",
         "A $name in a literal, a URL or a body looks like a reference, but nothing binds it here.",
@@ -296,10 +302,22 @@ _ALL: Final = (
         "SELECT df.setvar('region', 'eu'); SELECT df.start('SELECT ''{regoin}''');",
     ),
     Code(
+        "W214",
+        "question mark taken by a reference",
+        "`$name?` is a reference that may be NULL, in a URL too.",
+        "'SELECT 1' |=> 'id' ~> df.http('https://example.com/$id?x=1')",
+    ),
+    Code(
         "W215",
         "session state",
         "SET, temporary tables, PREPARE and LISTEN last only for the step that runs them.",
         "'CREATE TEMP TABLE t (x int)'",
+    ),
+    Code(
+        "W217",
+        "URL that cannot be called",
+        "The URL has no host, has blanks in it, or carries a password.",
+        "df.http('https:///path')",
     ),
     Code(
         "I201",
@@ -330,49 +348,56 @@ _ALL: Final = (
         "unknown to the server",
         "The database has no such table, column, function, type or schema, or the search_path hides it.",
         "'SELECT * FROM ordres'",
-        server=True,
+        found_by="durasql check --dsn",
     ),
     Code(
         "E242",
         "missing privilege",
         "The role may not do what the statement does.",
         "'SELECT rolpassword FROM pg_authid'",
-        server=True,
+        found_by="durasql check --dsn",
     ),
     Code(
         "E243",
         "refused by the planner",
         "The server cannot plan the statement.",
         "'SELECT 1/0'",
-        server=True,
+        found_by="durasql check --dsn",
     ),
     Code(
         "W241",
         "types that may not fit",
         "No value that the server was tried with fits where a result or variable is inserted.",
         "'SELECT 1 AS n' |=> 'a' ~> 'SELECT upper($a + 1)'",
-        server=True,
+        found_by="durasql check --dsn",
     ),
     Code(
         "W242",
         "repeated column name",
         "Result columns need names of their own: later ones get _2, _3 and so on.",
         "'SELECT * FROM orders a JOIN orders b USING (day)'",
-        server=True,
+        found_by="durasql check --dsn",
     ),
     Code(
         "I241",
         "created by the workflow itself",
         "The statement uses something that the same text creates, so it can be planned only after that.",
         "'CREATE TABLE t (x int)' ~> 'SELECT * FROM t'",
-        server=True,
+        found_by="durasql check --dsn",
     ),
     Code(
         "I242",
         "not planned",
         "The statement depends on a variable that is not set, on rows of unknown columns, or on a lock.",
         "'SELECT * FROM {table}'",
-        server=True,
+        found_by="durasql check --dsn",
+    ),
+    Code(
+        "I205",
+        "next times of a schedule",
+        "When the schedule fires next, at the time of the check.",
+        "df.wait_for_schedule('0 6 * * mon-fri', timezone => 'Europe/Berlin')",
+        found_by="durasql check --verbose",
     ),
     Code(
         "W290",

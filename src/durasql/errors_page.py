@@ -58,7 +58,7 @@ def _lines() -> Iterator[str]:
 
 def _entry(code: Code) -> Iterator[str]:
     yield f"### {code.code}: {code.title}\n"
-    yield f"{code.explanation}{' Found by `durasql check --dsn`.' if code.server else ''}\n"
+    yield f"{code.explanation}{f' Found by `{code.found_by}`.' if code.found_by else ''}\n"
     yield "```text"
     yield _shown(code)
     yield "```\n"
@@ -66,7 +66,7 @@ def _entry(code: Code) -> Iterator[str]:
 
 def _shown(code: Code) -> str:
     """The message of the example, or the example where it is only described."""
-    if code.server or code.code.startswith("E3"):
+    if code.found_by or code.code.startswith("E3"):
         return code.example
     try:
         found = compile_text(code.example.replace("\\0", "\0"), "example.dsql").diagnostics

@@ -13,8 +13,10 @@ from durasql.check.names import check_names
 from durasql.check.nulls import check_nulls
 from durasql.check.races import check_races
 from durasql.check.reach import check_reach
+from durasql.check.rowsets import check_rowsets
 from durasql.check.statements import check_statements
 from durasql.check.traps import check_traps
+from durasql.check.urls import check_urls
 from durasql.check.variables import check_variables
 from durasql.check.view import View
 from durasql.errors import Diagnostic
@@ -26,8 +28,10 @@ PASSES: Final[tuple[Pass, ...]] = (
     check_names,
     check_variables,
     check_statements,
+    check_rowsets,
     check_literals,
     check_nulls,
+    check_urls,
     check_traps,
     check_reach,
     check_loops,

@@ -22,7 +22,7 @@ _COMMANDS: Final = {
     "run": "run",
     "start": "run",
     "compile": "front",
-    "check": "front",
+    "check": "check",
     "fmt": "front",
     "explain": "front",
     "list": "instances",

@@ -1,4 +1,4 @@
-"""compile, check, fmt, explain: what needs no worker, and but for explain no database."""
+"""compile, fmt, explain: what needs no worker, and but for explain no database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import click
 from durasql.cli import render
 from durasql.cli.target import Target, database_options
 from durasql.cli.texts import read, read_file, text_options
-from durasql.errors import CompileError, Diagnostic, Severity
 from durasql.pipeline import CompiledStart, compile_source
 from durasql.source import Source
 
@@ -86,73 +85,6 @@ def _node_lines(node: Any, indent: str, role: str = "") -> Iterator[str]:
     yield f"{indent}{role and role + ': '}{type(node).__name__}({', '.join(values)})"
     for name, child in children:
         yield from _node_lines(child, indent + "  ", name)
-
-
-@click.command("check", short_help="Find mistakes in workflows before they run.")
-@click.argument("files", nargs=-1, metavar="FILE...")
-@click.option("-e", "--expression", metavar="TEXT", help="The workflow itself, instead of files.")
-@click.option("--json", "json_", is_flag=True, help="The findings as JSON.")
-@click.option("--strict", is_flag=True, help="Warnings count as errors.")
-@click.option("--dsn", metavar="DSN", help="Let this database plan every statement too; nothing is executed.")
-@click.option("--role", metavar="ROLE", help="With --dsn: plan with the rights of this role.")
-def check_command(
-    files: tuple[str, ...],
-    expression: str | None,
-    json_: bool,
-    strict: bool,
-    dsn: str | None,
-    role: str | None,
-) -> int:
-    """Check workflows without a database: names, breaks, schedules, SQL syntax, precedence traps, …
-
-    With --dsn also what only a server knows: tables, columns, functions, types, privileges. Exits with 2 if
-    any workflow could not run.
-
-    \b
-    durasql check *.dsql
-    durasql check -e "'SELECT 1' ~> 'SELECT $a'"
-    durasql check --dsn postgresql://app@db/app nightly.dsql
-    """
-    if role is not None and dsn is None:
-        raise click.UsageError("--role needs --dsn")
-    sources = (
-        [read(file, None) for file in files] if files and expression is None else [read(None, expression)]
-    )
-    found = [diagnostic for source in sources for diagnostic in _findings(source, dsn, role)]
-    if json_:
-        from durasql.diagnostics import as_json
-
-        render.as_json([as_json(diagnostic) for diagnostic in found])
-    else:
-        render.diagnostics(found, sys.stdout)
-        render.note(_summary(len(sources), found))
-    fatal = (Severity.ERROR, Severity.WARNING) if strict else (Severity.ERROR,)
-    return 2 if any(diagnostic.severity in fatal for diagnostic in found) else 0
-
-
-def _findings(source: Source, dsn: str | None, role: str | None) -> tuple[Diagnostic, ...]:
-    from durasql.check.run import findings
-    from durasql.pipeline import parse_source
-
-    try:
-        workflow = parse_source(source)
-    except CompileError as error:
-        return error.diagnostics
-    if dsn is None:
-        return findings(workflow, source)
-    from durasql.store.plan import plan
-
-    planned = plan(workflow, source, dsn, role)
-    return findings(workflow, source, planned.shapes, planned.diagnostics)
-
-
-def _summary(texts: int, found: list[Diagnostic]) -> str:
-    counts = [
-        f"{count} {severity}{'s' if count != 1 else ''}"
-        for severity in Severity
-        if (count := sum(diagnostic.severity is severity for diagnostic in found))
-    ]
-    return f"{texts} checked: {', '.join(counts) or 'nothing to complain about'}"
 
 
 @click.command("fmt", short_help="Print workflows in their canonical form.")
