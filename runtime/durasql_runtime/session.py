@@ -288,12 +288,11 @@ class Session:
 
     async def _expect(self, count: int, last: bytes | None = None) -> None:
         """Read results that must be successes; the last one's command must be `last`."""
-        command = last
-        for _ in range(count):
-            result = await self.wire.result()
+        results = await self.wire.results(count)
+        for result in results:
             if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
                 await self._refused(result, None)
-            command = result.command_status
+        command = results[-1].command_status if results else last
         if last is not None and command != last:
             self._tampered()
 

@@ -22,6 +22,9 @@ _MOST_SILENCE = 4
 """Ends of results in a row; after an error there is one per statement, with a result in between."""
 
 
+_ERRORS = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.PIPELINE_ABORTED)
+
+
 class ConnectionLost(Exception):
     """The connection broke; whether the last COMMIT happened is unknown."""
 
@@ -36,6 +39,11 @@ class Wire:
         self._pgconn.enter_pipeline_mode()
         self._prepared: set[bytes] = set()
         self.unread_syncs = 0
+        # One registration for the connection's life: per wait it would cost two system calls a step.
+        self._loop = asyncio.get_running_loop()
+        self._socket: int | None = self._pgconn.socket
+        self._reading = False
+        self._arrived: asyncio.Future[None] | None = None
 
     @property
     def broken(self) -> bool:
@@ -44,10 +52,8 @@ class Wire:
 
     def alive(self) -> bool:
         """Whether an idle connection is still there, as far as this end knows: reads without waiting."""
-        try:
+        with suppress(psycopg.Error):
             self._pgconn.consume_input()
-        except psycopg.Error:
-            return False
         return not self.broken
 
     @property
@@ -86,37 +92,38 @@ class Wire:
         """Push queued messages out, taking in what the server says meanwhile: it may not read on before."""
         try:
             while self._pgconn.flush():
-                await self._ready(write=True)
-                self._pgconn.consume_input()
+                await self._writable()
         except psycopg.OperationalError as error:
-            raise ConnectionLost(str(error)) from error
+            raise self._lost(str(error)) from error
 
     def stream(self) -> None:
         """Deliver the result that comes next in chunks."""
         with suppress(psycopg.Error):
             self._pgconn.set_chunked_rows_mode(CHUNK_ROWS)
 
+    async def results(self, count: int) -> list[PGresult]:
+        """The next statements' results, up to the first error; errors are results too."""
+        found: list[PGresult] = []
+        while len(found) < count:
+            result = self._at_hand() if not self._pgconn.is_busy() else await self.chunk()
+            if result is None:
+                raise self._lost("the server sent no result")
+            found.append(result)
+            while (self._at_hand() if not self._pgconn.is_busy() else await self.chunk()) is not None:
+                pass
+            if result.status in _ERRORS:
+                break
+        return found
+
     async def result(self) -> PGresult:
         """The next statement's result; errors are results too."""
-        result = await self.chunk()
-        if result is None:
-            raise ConnectionLost("the server sent no result")
-        while await self.chunk() is not None:
-            pass
-        return result
+        return (await self.results(1))[0]
 
     async def chunk(self) -> PGresult | None:
         """The next piece of the current statement's result, None when it is complete."""
-        try:
-            while self._pgconn.is_busy():
-                await self._ready()
-                self._pgconn.consume_input()
-            result = self._pgconn.get_result()
-        except psycopg.OperationalError as error:
-            raise ConnectionLost(str(error)) from error
-        if result is not None and self._pgconn.status != pq.ConnStatus.OK:
-            raise ConnectionLost(result.error_message.decode(errors="replace"))
-        return result
+        while self._pgconn.is_busy():
+            await self._input()
+        return self._at_hand()
 
     async def synced(self) -> None:
         """Read the mark that `sync` left."""
@@ -136,22 +143,79 @@ class Wire:
 
     async def close(self) -> None:
         """Close without waiting; an open transaction is rolled back by the server."""
+        self._unregister()
         with suppress(psycopg.Error):
             await self._connection.close()
 
-    async def _ready(self, write: bool = False) -> None:
-        loop = asyncio.get_running_loop()
-        socket = self._pgconn.socket
-        done = loop.create_future()
-        loop.add_reader(socket, _wake, done)
-        if write:
-            loop.add_writer(socket, _wake, done)
+    def _at_hand(self) -> PGresult | None:
+        """The next piece of a result that has arrived already."""
         try:
-            await done
+            result = self._pgconn.get_result()
+        except psycopg.OperationalError as error:
+            raise self._lost(str(error)) from error
+        if result is not None and result.status == pq.ExecStatus.FATAL_ERROR and self.broken:
+            raise self._lost(result.error_message.decode(errors="replace"))
+        return result
+
+    async def _input(self) -> None:
+        """Wait until a result has arrived."""
+        if self.broken or self._socket is None:
+            raise self._lost("the connection is closed")
+        if not self._reading:
+            self._loop.add_reader(self._socket, self._on_readable)
+            self._reading = True
+        self._arrived = self._loop.create_future()
+        await self._arrived
+
+    def _on_readable(self) -> None:
+        """Take in what has come, and wake whoever waits once a result is complete."""
+        waiting = self._arrived
+        try:
+            self._pgconn.consume_input()
+            complete = not self._pgconn.is_busy()
+        except psycopg.Error:
+            complete = True
+        if self.broken:
+            self._unregister()
+            complete = True
+        if waiting is None or waiting.done():
+            # Nobody asks: what else comes may stay in the socket's bounded buffer.
+            self._pause()
+        elif complete:
+            self._arrived = None
+            waiting.set_result(None)
+
+    async def _writable(self) -> None:
+        """Wait until the socket takes more, reading meanwhile."""
+        if self.broken or self._socket is None:
+            raise self._lost("the connection is closed")
+        room = self._arrived = self._loop.create_future()
+        self._loop.add_reader(self._socket, self._on_readable)
+        self._reading = True
+        self._loop.add_writer(self._socket, _wake, room)
+        try:
+            await room
         finally:
-            loop.remove_reader(socket)
-            if write:
-                loop.remove_writer(socket)
+            self._arrived = None
+            if self._socket is not None:
+                self._loop.remove_writer(self._socket)
+
+    def _pause(self) -> None:
+        if self._reading and self._socket is not None:
+            self._loop.remove_reader(self._socket)
+        self._reading = False
+
+    def _lost(self, reason: str) -> ConnectionLost:
+        self._unregister()
+        return ConnectionLost(reason)
+
+    def _unregister(self) -> None:
+        """Before libpq's socket is closed, or at once after: its number may soon be another's."""
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            self._reading = False
+            self._loop.remove_reader(socket)
+            self._loop.remove_writer(socket)
 
 
 def _wake(done: asyncio.Future[None]) -> None:
