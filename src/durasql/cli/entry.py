@@ -29,6 +29,7 @@ _COMMANDS: Final = {
     "status": "instances",
     "result": "instances",
     "nodes": "instances",
+    "trace": "trace",
     "await": "instances",
     "signal": "instances",
     "cancel": "instances",

@@ -21,14 +21,15 @@ Row: TypeAlias = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One statement of `instances.sql` with its parameters."""
+    """One statement of `instances.sql`, or of another file beside it, with its parameters."""
 
     name: str
     parameters: Mapping[str, Any]
+    file: str = "instances"
 
     @property
     def text(self) -> bytes:
-        return named("instances")[self.name]
+        return named(self.file)[self.name]
 
 
 Operation: TypeAlias = Generator[Query, Sequence[Row], T]
