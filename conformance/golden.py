@@ -1,0 +1,60 @@
+"""Golden files by syrupy, in a tree of their own that mirrors cases/: golden/choice/if_then_basic.compile.txt
+
+They are plain text, so that a change reads well in a diff. `pytest conformance --snapshot-update` accepts it.
+The tree is apart from everything else because syrupy removes files there that no test asks for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
+
+from conformance.cases import GOLDEN, Case
+
+if TYPE_CHECKING:
+    from syrupy.location import PyTestLocation
+
+
+class _Golden(SingleFileSnapshotExtension):
+    _write_mode = WriteMode.TEXT
+
+    @classmethod
+    def dirname(cls, *, test_location: PyTestLocation) -> str:
+        return str(GOLDEN / _case(test_location).construct)
+
+    @classmethod
+    def get_snapshot_name(cls, *, test_location: PyTestLocation, index: Any = 0) -> str:
+        return _case(test_location).name
+
+    def read_snapshot_data_from_location(
+        self, *, snapshot_location: str, snapshot_name: str, session_id: str
+    ) -> str | None:
+        path = Path(snapshot_location)
+        # As bytes: a golden may hold carriage returns, which text mode would drop.
+        return path.read_bytes().decode() if path.exists() else None
+
+
+class Compiled(_Golden):
+    """Diagnostics, canonical text, tree, envelope and listing."""
+
+    file_extension = "compile.txt"
+
+
+class Explained(_Golden):
+    """What df.explain says before a run."""
+
+    file_extension = "explain.txt"
+
+
+class Traced(_Golden):
+    """How a run ended, and its nodes."""
+
+    file_extension = "trace.txt"
+
+
+def _case(test_location: PyTestLocation) -> Case:
+    case = test_location.item.callspec.params["case"]  # type: ignore[attr-defined]
+    assert isinstance(case, Case)
+    return case
