@@ -61,6 +61,12 @@ class Cluster:
         return self.server.bin_dir
 
     @property
+    def psql(self) -> Path:
+        """The version's own psql, or the embedded server's where a version comes without one."""
+        own = self.bin_dir / "psql"
+        return own if own.exists() else binaries() / "psql"
+
+    @property
     def port(self) -> int:
         return self.server.port
 
@@ -128,7 +134,7 @@ class Database:
 
     def psql(self, text: str, role: str | None = None) -> str:
         """What psql prints for a script (unaligned, rows only), as `role`; raises on the first error."""
-        command = [str(self.cluster.bin_dir / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", self.dsn(role)]
+        command = [str(self.cluster.psql), "-XAtq", "-v", "ON_ERROR_STOP=1", self.dsn(role)]
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise AssertionError(f"psql: {done.stderr}")
