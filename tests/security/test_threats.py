@@ -85,7 +85,7 @@ class TestP6StepsRunAsTheirRole:
             "INSERT INTO df.journal (instance_id, node, seq, state) VALUES ('00000000', 0, 0, 'done')",
             "UPDATE df.instances SET output = 'x'",
             "DELETE FROM df.instances",
-            "SELECT token_hash FROM df.workers",
+            "SELECT token_hash FROM df._workers",
         ):
             status, error = run(role, attempt)
             assert (status, "permission denied" in error) == ("failed", True), attempt

@@ -6,6 +6,17 @@
 --   triggers   SECURITY DEFINER; do what follows from a legitimate row (validate, wake, cancel).
 --   workers    write the journal and the engine's columns only through functions that check the claim.
 
+DO $$
+BEGIN
+    -- Program hashes are made of UTF-8, JSON escapes need it, and workers speak nothing else.
+    IF pg_catalog.getdatabaseencoding() <> 'UTF8' THEN
+        RAISE EXCEPTION 'durasql needs a database with encoding UTF8; % has %',
+            pg_catalog.current_database(), pg_catalog.getdatabaseencoding()
+            USING ERRCODE = 'feature_not_supported',
+                  HINT = 'CREATE DATABASE … ENCODING ''UTF8'' LOCALE ''C.UTF-8'' TEMPLATE template0';
+    END IF;
+END $$;
+
 CREATE SCHEMA df;
 COMMENT ON SCHEMA df IS 'durasql: durable SQL workflows';
 REVOKE ALL ON SCHEMA df FROM PUBLIC;
@@ -23,6 +34,7 @@ ALTER TABLE df.settings ENABLE ROW LEVEL SECURITY;
 --   [{"t":"THEN","l":1,"r":2}, {"t":"SQL","q":"SELECT 1","n":"a","p":0}, …]
 --   t type, q query, n result name, l/r/c/x left/right/condition/extras (node numbers), p parent
 -- `code` is the bytecode that the first worker compiled; it never changes afterwards.
+-- `unused_since` is when retention first found no instance of it; see 0012.
 CREATE TABLE df.programs (
     owner regrole NOT NULL DEFAULT (quote_ident(current_user))::regrole,
     hash text NOT NULL,
@@ -31,6 +43,7 @@ CREATE TABLE df.programs (
     nodes jsonb NOT NULL,
     code text,
     created_at timestamptz NOT NULL DEFAULT now(),
+    unused_since timestamptz,
     CONSTRAINT programs_pkey PRIMARY KEY (owner, hash)
 );
 COMMENT ON TABLE df.programs IS 'Validated workflow graphs and their bytecode, one row per role and content.';
@@ -144,7 +157,7 @@ CREATE POLICY vars_user_isolation ON df.vars
     WITH CHECK (owner = (quote_ident(current_user))::regrole);
 
 -- A worker process. `token_hash` is the SHA-256 of a secret that only the worker knows.
-CREATE TABLE df.workers (
+CREATE TABLE df._workers (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     epoch_id uuid NOT NULL DEFAULT gen_random_uuid(),
     name text NOT NULL,
@@ -160,8 +173,8 @@ CREATE TABLE df.workers (
     started_at timestamptz NOT NULL DEFAULT now(),
     heartbeat timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE df.workers IS 'Live worker processes; rows of dead ones are removed when their instances are taken over.';
-ALTER TABLE df.workers ENABLE ROW LEVEL SECURITY;
+COMMENT ON TABLE df._workers IS 'Worker processes and the hashes of their secrets; df.workers shows them.';
+ALTER TABLE df._workers ENABLE ROW LEVEL SECURITY;
 
 CREATE FUNCTION df.setting(name text) RETURNS text
 LANGUAGE sql STABLE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp

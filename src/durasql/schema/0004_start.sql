@@ -23,7 +23,8 @@ BEGIN
     RAISE EXCEPTION 'Invalid durable function graph: %: %', path, message
         USING ERRCODE = CASE WHEN message ~ ' exceeds maximum ' THEN '54000' ELSE '22023' END,
               HINT = CASE
-                  WHEN message ~ ' exceeds maximum ' THEN 'The limit is part of the language: the same text must be accepted everywhere.'
+                  WHEN message ~ ' exceeds maximum ' THEN 'The limit is part of the language and the same everywhere; it is not a setting. Group long sequences, as in'
+                      ' (a ~> b) ~> (c ~> d), work on many rows in one statement or a loop, or let a step start the rest with df.start().'
                   ELSE 'Build steps with the df functions and operators instead of writing JSON by hand.'
               END;
 END $$;
@@ -324,12 +325,17 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION df._flatten(text) IS 'A validated graph: its canonical text and its numbered nodes.';
 
+-- Somebody may be storing a program that is there already: another session, another spelling, or a program that
+-- retention is about to remove. Taking its mark away holds on to the row; if it is removed first, this waits and the row
+-- is stored anew. `owner` is a default that nobody can name, so this reaches only the caller's own.
 CREATE FUNCTION df._before_program() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     SELECT f.graph, f.nodes INTO STRICT NEW.graph, NEW.nodes FROM df._flatten(NEW.graph) f;
     NEW.hash := df._hash(NEW.graph);
+    UPDATE df.programs p SET unused_since = NULL
+    WHERE p.owner = NEW.owner AND p.hash = NEW.hash AND p.unused_since IS NOT NULL;
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION df._before_program() IS 'Validates a program before it is stored; what the inserter claims about it does not count.';
@@ -442,7 +448,7 @@ CREATE FUNCTION df._wake() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF EXISTS (SELECT FROM df.workers w WHERE w.idle) THEN
+    IF EXISTS (SELECT FROM df._workers w WHERE w.idle) THEN
         PERFORM pg_notify('df', 'w');
     END IF;
 END $$;
@@ -474,6 +480,16 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION df._insert_instance(text, text, text, text, regrole) IS 'A new instance row; returns its random id.';
 
+-- Retention removes a program a day after it marked it unused (0012), so one that was marked lately or never can be
+-- named without holding on to it; any other is stored once more, which takes the mark away.
+CREATE FUNCTION df._is_stored(me regrole, program text) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM df.programs p WHERE p.owner = me AND p.hash = program
+                   AND (p.unused_since IS NULL OR p.unused_since > pg_catalog.now() - interval '12 hours'));
+END $$;
+COMMENT ON FUNCTION df._is_stored(regrole, text) IS 'Whether a role''s program is stored and will stay for hours.';
+
 CREATE FUNCTION df._start(fut text, label text, database text, transaction_mode text, search_path text) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -495,14 +511,14 @@ BEGIN
     -- A text that is stored as a program has been judged before.
     IF pg_catalog.left(fut, 1) = '{' THEN
         program := df._hash(fut);
-        stored := EXISTS (SELECT FROM df.programs p WHERE p.owner = me AND p.hash = program);
+        stored := df._is_stored(me, program);
     END IF;
     IF NOT stored THEN
         graph := df._parse_workflow(fut);
         program := df._hash(graph);
     END IF;
     PERFORM df._admit(database);
-    IF NOT stored AND NOT EXISTS (SELECT FROM df.programs p WHERE p.owner = me AND p.hash = program) THEN
+    IF NOT stored AND NOT df._is_stored(me, program) THEN
         INSERT INTO df.programs AS p (hash, graph) VALUES (program, graph)
         ON CONFLICT ON CONSTRAINT programs_pkey DO NOTHING RETURNING p.hash INTO made;
         -- No row: somebody else stored it, or this text is another spelling of a stored program.

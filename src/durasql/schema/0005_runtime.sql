@@ -27,7 +27,7 @@ AS $$
 DECLARE
     worker_id integer;
 BEGIN
-    INSERT INTO df.workers (name, host, pid, version, role, token_hash, backend_pid)
+    INSERT INTO df._workers (name, host, pid, version, role, token_hash, backend_pid)
     VALUES (p_name, p_host, p_pid, p_version, quote_ident(session_user)::regrole,
             sha256(convert_to(p_token, 'UTF8')), pg_backend_pid())
     RETURNING id INTO worker_id;
@@ -38,13 +38,13 @@ $$;
 COMMENT ON FUNCTION df._hello(text, text, integer, text, text) IS
     'Registers the calling session as a worker and takes the lock that shows it lives; returns its number.';
 
-CREATE FUNCTION df._known_worker(p_worker integer, p_token text) RETURNS df.workers
+CREATE FUNCTION df._known_worker(p_worker integer, p_token text) RETURNS df._workers
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    known df.workers;
+    known df._workers;
 BEGIN
-    SELECT * INTO known FROM df.workers w
+    SELECT * INTO known FROM df._workers w
     WHERE w.id = p_worker AND w.token_hash = sha256(convert_to(p_token, 'UTF8'));
     IF NOT FOUND THEN
         RAISE EXCEPTION 'worker % is not registered (any more)', p_worker
@@ -56,11 +56,11 @@ $$;
 COMMENT ON FUNCTION df._known_worker(integer, text) IS 'The worker with this number and secret, or an error.';
 REVOKE ALL ON FUNCTION df._known_worker(integer, text) FROM PUBLIC;
 
-CREATE FUNCTION df._known_here(p_worker integer, p_token text) RETURNS df.workers
+CREATE FUNCTION df._known_here(p_worker integer, p_token text) RETURNS df._workers
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    known df.workers := df._known_worker(p_worker, p_token);
+    known df._workers := df._known_worker(p_worker, p_token);
 BEGIN
     IF known.role <> quote_ident(session_user)::regrole THEN
         RAISE EXCEPTION 'worker % belongs to another role', p_worker USING ERRCODE = 'insufficient_privilege';
@@ -79,7 +79,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    me df.workers := df._known_here(p_worker, p_token);
+    me df._workers := df._known_here(p_worker, p_token);
     everyone boolean := df._serves(me.role, 0::oid::regrole);
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
@@ -146,7 +146,7 @@ RETURNS TABLE (format integer, graph text, code text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    me df.workers := df._known_here(p_worker, p_token);
+    me df._workers := df._known_here(p_worker, p_token);
 BEGIN
     IF NOT df._serves(me.role, p_owner::regrole) THEN
         RAISE EXCEPTION 'worker % may not serve this role', p_worker USING ERRCODE = 'insufficient_privilege';
@@ -161,7 +161,7 @@ RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    me df.workers := df._known_here(p_worker, p_token);
+    me df._workers := df._known_here(p_worker, p_token);
 BEGIN
     IF NOT df._serves(me.role, p_owner::regrole) THEN
         RAISE EXCEPTION 'worker % may not serve this role', p_worker USING ERRCODE = 'insufficient_privilege';
@@ -208,7 +208,7 @@ AS $$
 DECLARE
     caller regrole := quote_ident(session_user)::regrole;
 BEGIN
-    PERFORM FROM df.instances i, df.workers w
+    PERFORM FROM df.instances i, df._workers w
     WHERE i.id = p_instance AND i.worker = p_worker AND i.epoch = p_epoch
       AND w.id = p_worker AND w.token_hash = sha256(convert_to(p_token, 'UTF8'))
       AND (caller = i.submitted_by OR caller = w.role)
@@ -314,7 +314,7 @@ AS $$
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     PERFORM df._known_here(p_worker, p_token);
-    UPDATE df.workers w SET heartbeat = clock_timestamp(), idle = p_idle, running = p_running WHERE w.id = p_worker;
+    UPDATE df._workers w SET heartbeat = clock_timestamp(), idle = p_idle, running = p_running WHERE w.id = p_worker;
 END
 $$;
 COMMENT ON FUNCTION df._heartbeat(integer, text, boolean, integer) IS 'Says that a worker lives, and whether it has time.';
@@ -332,7 +332,7 @@ DECLARE
 BEGIN
     PERFORM df._known_here(p_worker, p_token);
     FOR lost IN
-        SELECT w.id FROM df.workers w
+        SELECT w.id FROM df._workers w
         WHERE w.id <> p_worker
           AND (w.heartbeat < clock_timestamp() - lease
                OR NOT EXISTS (SELECT FROM pg_locks l
@@ -349,8 +349,8 @@ BEGIN
         FROM free WHERE i.id = free.id;
         GET DIAGNOSTICS moved = ROW_COUNT;
         total := total + moved;
-        UPDATE df.workers w SET heartbeat = '-infinity', idle = false WHERE w.id = lost.id;
-        DELETE FROM df.workers w
+        UPDATE df._workers w SET heartbeat = '-infinity', idle = false WHERE w.id = lost.id;
+        DELETE FROM df._workers w
         WHERE w.id = lost.id AND NOT EXISTS (SELECT FROM df.instances i WHERE i.worker = lost.id);
     END LOOP;
     RETURN total;
@@ -364,7 +364,7 @@ AS $$
 BEGIN
     PERFORM df._known_here(p_worker, p_token);
     UPDATE df.instances i SET worker = NULL, due = clock_timestamp(), epoch = i.epoch + 1 WHERE i.worker = p_worker;
-    DELETE FROM df.workers w WHERE w.id = p_worker;
+    DELETE FROM df._workers w WHERE w.id = p_worker;
     PERFORM pg_notify('df', 'w');
 END
 $$;
@@ -429,7 +429,7 @@ CREATE FUNCTION df._next_due(p_worker integer, p_token text) RETURNS double prec
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    me df.workers := df._known_here(p_worker, p_token);
+    me df._workers := df._known_here(p_worker, p_token);
 BEGIN
     IF df._serves(me.role, 0::oid::regrole) THEN
         RETURN extract(epoch FROM (SELECT min(i.due) FROM df.instances i WHERE i.due IS NOT NULL) - clock_timestamp());
@@ -489,7 +489,7 @@ BEGIN
         SELECT a.pid, a.usename::text FROM pg_stat_activity a
         WHERE a.datname = current_database()
           AND a.application_name ~ '^durasql step [0-9]{1,9} '
-          AND NOT EXISTS (SELECT FROM df.workers w
+          AND NOT EXISTS (SELECT FROM df._workers w
                           WHERE w.id = split_part(a.application_name, ' ', 3)::integer
                             AND w.heartbeat > '-infinity');
 END

@@ -225,12 +225,15 @@ WHERE i.status = 'running'
        OR NOT (SELECT row_security_active('df.instances'::regclass)));
 COMMENT ON VIEW df.waiting IS 'What running instances wait for: timers, schedules and signals, since when and until when.';
 
--- Operators may read the table of workers, but never the hash of a worker's secret: the grants of df.grant_usage name
--- columns, and rows are open to whoever has them.
-CREATE POLICY workers_are_visible ON df.workers FOR SELECT USING (true);
+-- The table of workers also holds the hashes of their secrets, so nobody is granted that: this is what operators read.
+CREATE VIEW df.workers AS
+SELECT w.id, w.epoch_id, w.name, w.host, w.pid, w.version, w.role, w.backend_pid, w.idle, w.draining, w.running,
+       w.started_at, w.heartbeat
+FROM df._workers w;
+COMMENT ON VIEW df.workers IS 'Live worker processes; those of dead ones go when their instances are taken over.';
 
 CREATE VIEW df._worker_epoch AS
 SELECT w.epoch_id, w.started_at, w.heartbeat AS last_seen_at
-FROM df.workers w ORDER BY w.heartbeat DESC LIMIT 1;
+FROM df._workers w ORDER BY w.heartbeat DESC LIMIT 1;
 COMMENT ON VIEW df._worker_epoch IS
     'The worker heard of last; alive when last_seen_at is within 15 seconds, no row when there is none.';

@@ -46,8 +46,7 @@ AS $$
     VALUES ('EXECUTE', 'FUNCTION df.grant_usage(text, boolean, boolean)'),
            ('EXECUTE', 'FUNCTION df.revoke_usage(text)'),
            ('EXECUTE', 'FUNCTION df.metrics()'),
-           ('SELECT (id, epoch_id, name, host, pid, version, role, backend_pid, idle, draining, running, started_at, heartbeat)',
-            'df.workers')
+           ('SELECT', 'df.workers')
 $$;
 COMMENT ON FUNCTION df._admin_privileges() IS 'What df.grant_usage grants besides with with_grant.';
 

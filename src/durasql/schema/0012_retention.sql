@@ -84,29 +84,35 @@ COMMENT ON FUNCTION df._remove_instances(text[]) IS 'Removes finished instances 
 REVOKE ALL ON FUNCTION df._remove_instances(text[]) FROM PUBLIC;
 
 -- A pass looks at a random sample of the programs, so its cost does not grow with their number; every program's turn
--- comes. The day of grace is for a program that was just stored and is about to be used.
+-- comes. A program goes in two passes a day apart: the first marks it, the second removes it if the mark is still there and
+-- no instance is. df.start trusts a mark of less than 12 hours and takes older ones away (0004), so the two never meet.
 CREATE FUNCTION df._remove_programs(p_sample integer) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     stored double precision := (SELECT greatest(c.reltuples, 0) FROM pg_class c WHERE c.oid = 'df.programs'::regclass);
+    share double precision := least(100, 100.0 * p_sample / greatest(stored, 1));
     removed bigint;
 BEGIN
     WITH unused AS (
-        SELECT p.owner, p.hash FROM df.programs p TABLESAMPLE SYSTEM (least(100, 100.0 * p_sample / greatest(stored, 1)))
-        WHERE p.created_at < now() - interval '1 day'
+        SELECT p.owner, p.hash, p.unused_since FROM df.programs p TABLESAMPLE SYSTEM (share)
+        WHERE (p.unused_since IS NULL OR p.unused_since < now() - interval '1 day')
           AND NOT EXISTS (SELECT FROM df.instances i WHERE i.program = p.hash AND i.submitted_by = p.owner)
-        FOR UPDATE SKIP LOCKED
+        FOR NO KEY UPDATE SKIP LOCKED
+    ), marked AS (
+        UPDATE df.programs p SET unused_since = now() FROM unused u
+        WHERE u.unused_since IS NULL AND p.owner = u.owner AND p.hash = u.hash
     )
-    DELETE FROM df.programs p USING unused u WHERE p.owner = u.owner AND p.hash = u.hash;
+    DELETE FROM df.programs p USING unused u
+    WHERE u.unused_since IS NOT NULL AND p.owner = u.owner AND p.hash = u.hash;
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN removed;
 EXCEPTION WHEN foreign_key_violation THEN
-    -- One of them was started again this very moment; the next pass looks again.
+    -- An instance that was put there by hand; the next pass looks again.
     RETURN 0;
 END
 $$;
-COMMENT ON FUNCTION df._remove_programs(integer) IS 'Removes programs without instances, out of a random sample of about p_sample.';
+COMMENT ON FUNCTION df._remove_programs(integer) IS 'Marks and, a day later, removes programs without instances, out of a random sample of about p_sample.';
 REVOKE ALL ON FUNCTION df._remove_programs(integer) FROM PUBLIC;
 
 -- Open to every granted role, because a worker may be one: it takes no limits from its caller, only a batch size, and

@@ -96,7 +96,7 @@ def test_waiting_shows_own_and_running_instances_only(stories: Any) -> None:
 class TestWorkers:
     def hello(self, stories: Any, name: str, seconds_ago: int = 0) -> None:
         stories.owner.execute(
-            "INSERT INTO df.workers (name, host, pid, version, role, token_hash, backend_pid, heartbeat)"
+            "INSERT INTO df._workers (name, host, pid, version, role, token_hash, backend_pid, heartbeat)"
             " VALUES (%s, 'h', 1, '0', current_user::regrole, 'x', 1, now() - make_interval(secs => %s))",
             (name, seconds_ago),
         )
@@ -120,7 +120,7 @@ class TestWorkers:
             )
             assert found.fetchall() == [("w", "h", 1, "0", True, 0)]
             with pytest.raises(errors.InsufficientPrivilege):
-                connection.execute("SELECT token_hash FROM df.workers")
+                connection.execute("SELECT token_hash FROM df._workers")
 
     def test_ordinary_roles_see_no_workers(self, stories: Any) -> None:
         for table in ("df.workers", "df._worker_epoch"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -115,21 +116,51 @@ class TestPrograms:
     def programs(self, stories: Any) -> int:
         return int(stories.one("SELECT count(*) FROM df.programs"))
 
-    def test_unused_programs_go_after_a_day(self, stories: Any, past: Any) -> None:
+    def marked(self, stories: Any, ago: str) -> None:
+        stories.owner.execute(f"UPDATE df.programs SET unused_since = now() - interval '{ago}'")
+
+    def test_unused_programs_go_a_day_after_they_were_found(self, stories: Any, past: Any) -> None:
         past(99)
         stories.start("'SELECT 2'")
         assert stories.all("SELECT * FROM df.prune()") == [(1, 0)]
-        stories.owner.execute("UPDATE df.programs SET created_at = now() - interval '25 hours'")
+        assert stories.one("SELECT count(*) FROM df.programs WHERE unused_since IS NOT NULL") == 1
+        assert stories.all("SELECT * FROM df.prune()") == [(0, 0)]
+        self.marked(stories, "25 hours")
         assert stories.all("SELECT * FROM df.prune()") == [(0, 1)]
         assert self.programs(stories) == 1
 
-    def test_a_program_being_started_stays(self, stories: Any) -> None:
+    @pytest.mark.parametrize("again", ["SELECT 1", '{"node_type":"SQL","query":"SELECT 1"}'])
+    def test_a_program_that_is_started_again_stays(self, stories: Any, again: str) -> None:
         stories.start("'SELECT 1'").ended()
-        stories.owner.execute("UPDATE df.programs SET created_at = now() - interval '25 hours'")
         stories.owner.execute("DELETE FROM df.instances")
+        self.marked(stories, "25 hours")
         with stories.database.connect(stories.role, autocommit=False) as starter:
-            starter.execute("SELECT df.start('SELECT 1')")
+            starter.execute("SELECT df.start(%s)", (again,))
             assert stories.all("SELECT programs FROM df.prune()") == [(0,)]
+        assert stories.all("SELECT programs FROM df.prune()") == [(0,)]
+        assert stories.one("SELECT count(*) FROM df.programs WHERE unused_since IS NULL") == 1
+
+    def test_a_start_never_meets_the_removal_of_its_program(self, stories: Any) -> None:
+        """The program is being removed while it is started: the start waits and stores it anew."""
+        stories.start("'SELECT 1'").ended()
+        stories.owner.execute("DELETE FROM df.instances")
+        self.marked(stories, "25 hours")
+        with stories.database.connect(stories.role) as starter, ThreadPoolExecutor(1) as aside:
+            with stories.database.connect(autocommit=False) as pruner:
+                assert pruner.execute("SELECT programs FROM df.prune()").fetchall() == [(1,)]
+                waiting = aside.submit(starter.execute, "SELECT df.status(df.start('SELECT 1'))")
+                pid = starter.info.backend_pid
+                stories.owner.execute(
+                    f"DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE pid = {pid} AND NOT granted)"
+                    " LOOP PERFORM pg_sleep(0.001); END LOOP; END $$"
+                )
+            assert waiting.result().fetchall() == [("pending",)]
+        assert self.programs(stories) == 1
+
+    def test_a_program_in_use_loses_no_time_to_its_old_mark(self, stories: Any) -> None:
+        stories.start("'SELECT 1'").ended()
+        self.marked(stories, "25 hours")
+        assert stories.all("SELECT programs FROM df.prune()") == [(0,)]
         assert self.programs(stories) == 1
 
 

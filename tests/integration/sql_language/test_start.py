@@ -320,9 +320,9 @@ def test_idle_workers_are_woken_when_the_transaction_commits(
         ask("df.start('SELECT 1')")
         assert list(listener.notifies(timeout=0.2)) == []
         owner.execute(
-            "INSERT INTO df.workers (name, host, pid, version, role, token_hash, backend_pid, idle)"
+            "INSERT INTO df._workers (name, host, pid, version, role, token_hash, backend_pid, idle)"
             " VALUES ('w', 'h', 1, '0', current_user::regrole, '', 0, true)"
         )
         ask("df.start('SELECT 1')")
         assert [note.payload for note in listener.notifies(timeout=10, stop_after=1)] == ["w"]
-        owner.execute("DELETE FROM df.workers")
+        owner.execute("DELETE FROM df._workers")
