@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
+from durasql.sqltext import Kind, Region, is_name_character, regions
 from durasql_runtime.references import (
     REFERENCE,
     DollarQuoted,
@@ -27,7 +28,6 @@ from durasql_runtime.references import (
     in_json_string,
     in_literal,
 )
-from durasql.sqltext import Kind, Region, is_name_character, regions
 
 
 def _references(text: str, start: int, end: int, write: Callable[[int], Writer]) -> Iterator[Piece]:

@@ -23,8 +23,6 @@ from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, w
 from durasql.errors import DatabaseUnreachable, DurasqlError
 from durasql_runtime.claims import Claim, Control, is_passing
 from durasql_runtime.listen import Listener
-from durasql_runtime.perform.http import HttpPerformer
-from durasql_runtime.perform.http.sources import DatabasePolicy, DatabaseSecrets
 from durasql_runtime.perform.performers import Performers
 from durasql_runtime.pool import LoginRefused, Pool, PoolLimits
 from durasql_runtime.programs import Programs
@@ -161,8 +159,12 @@ class Worker:
         pool = Pool(
             config.dsn, config.role_dsns, config.pool, f"step {control.identity.id} {config.shown_name}"
         )
-        http = _http(control)
-        services = Services(control, pool, Performers(http, limit), iterations, self._stopping.is_set())
+
+        async def connection() -> psycopg.AsyncConnection[Any]:
+            return control.connection
+
+        performers = Performers(connection, limit)
+        services = Services(control, pool, performers, iterations, self._stopping.is_set())
         self._services = services
         return services
 
@@ -367,10 +369,3 @@ class Worker:
                 await pool.end_process(role, pid)
         except (psycopg.Error, LoginRefused, StepRefused, ConnectionLost) as error:
             log.warning("cannot end a lost worker's session: %s", str(error).strip())
-
-
-def _http(control: Control) -> HttpPerformer:
-    async def connection() -> psycopg.AsyncConnection[Any]:
-        return control.connection
-
-    return HttpPerformer(DatabasePolicy(connection), DatabaseSecrets(connection))

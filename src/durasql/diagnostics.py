@@ -27,19 +27,18 @@ def render(diagnostic: Diagnostic) -> str:
     head = f"{diagnostic.severity}[{diagnostic.code}]: {diagnostic.message}"
     if diagnostic.span is None:
         return "\n".join([head, f"  --> {diagnostic.source.name}", *_hint(diagnostic)])
-    at = diagnostic.source.position(diagnostic.span.start)
+    gutter = " " * len(str(diagnostic.source.position(diagnostic.span.start).line))
+    return "\n".join([head, *excerpt(diagnostic.source, diagnostic.span), *_hint(diagnostic, gutter)])
+
+
+def excerpt(source: Source, span: Span | None) -> list[str]:
+    """The place and the line of a text with carets below it; without a span, its first line alone."""
+    at = source.position(span.start if span else 0)
     gutter = " " * len(str(at.line))
-    line, carets = _underlined(diagnostic.source, diagnostic.span)
-    return "\n".join(
-        [
-            head,
-            f"{gutter} --> {diagnostic.place}",
-            f"{gutter} |",
-            f"{at.line} | {line}",
-            f"{gutter} | {carets}",
-            *_hint(diagnostic, gutter),
-        ]
-    )
+    place = f"{source.name}:{at.line}:{at.column}" if span else source.name
+    line, carets = _underlined(source, span or Span(0, 1))
+    shown = [f"{gutter} --> {place}", f"{gutter} |", f"{at.line} | {line}"]
+    return [*shown, f"{gutter} | {carets}"] if span else shown
 
 
 def _hint(diagnostic: Diagnostic, gutter: str = " ") -> list[str]:

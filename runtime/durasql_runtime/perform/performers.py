@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
 
 from durasql.bytecode.opcodes import Op
 from durasql_runtime.claims import Claim
 from durasql_runtime.journal import Key
 from durasql_runtime.machine import Activation
-from durasql_runtime.outcome import Failed, Outcome
-from durasql_runtime.perform.http import HttpCall, HttpPerformer
+from durasql_runtime.outcome import Outcome
 from durasql_runtime.perform.sql import SqlPerformer
 from durasql_runtime.perform.step import Step
 from durasql_runtime.substitute import Scope, substitute_raw, whole_value
+
+if TYPE_CHECKING:
+    from durasql_runtime.perform.http import HttpPerformer
+    from durasql_runtime.perform.http.sources import Connect
 
 Attempt: TypeAlias = Callable[[Key], Awaitable[None]]
 
@@ -21,9 +25,16 @@ Attempt: TypeAlias = Callable[[Key], Awaitable[None]]
 class Performers:
     """Performs leaves. One for all instances of a worker."""
 
-    def __init__(self, http: HttpPerformer | None, max_result_bytes: int) -> None:
-        self._http = http
+    def __init__(self, connect: Connect, max_result_bytes: int) -> None:
+        self._connect = connect
         self._sql = SqlPerformer(max_result_bytes)
+
+    @cached_property
+    def _http(self) -> HttpPerformer:
+        """Opened by the first HTTP step: most runs have none, and the client library is slow to load."""
+        from durasql_runtime.perform.http.sources import open_http
+
+        return open_http(self._connect)
 
     async def perform(
         self, step: Step, activation: Activation, config: str, scope: Scope, claim: Claim, attempt: Attempt
@@ -32,8 +43,8 @@ class Performers:
         if activation.instruction.op is Op.SQL:
             return await self._sql.perform(step, activation.key, config, scope, attempt)
         await step.flush()
-        if self._http is None:
-            return Failed("HTTP steps are not possible in this worker")
+        from durasql_runtime.perform.http import HttpCall
+
         return await self._http.perform(
             HttpCall(
                 node_type="HTTP" if activation.instruction.op is Op.HTTP else "HTTP_MULTIPART",
@@ -49,5 +60,5 @@ class Performers:
 
     async def aclose(self) -> None:
         """Close pooled HTTP connections."""
-        if self._http is not None:
+        if "_http" in self.__dict__:
             await self._http.aclose()

@@ -9,6 +9,8 @@ from typing import Final
 
 from psycopg.pq.abc import PGresult
 
+from durasql.statement import StatementKind as Statement
+from durasql.statement import classify, runs_outside
 from durasql_runtime.catalog import TYPE_QUERY, Catalog, type_parameter
 from durasql_runtime.journal import Key
 from durasql_runtime.outcome import Done, Failed, Outcome
@@ -16,8 +18,6 @@ from durasql_runtime.perform.step import Step
 from durasql_runtime.pool import LoginRefused
 from durasql_runtime.results import ResultTooLarge, StepResult, step_result, type_oids
 from durasql_runtime.session import StepRefused
-from durasql.statement import StatementKind as Statement
-from durasql.statement import classify, runs_outside
 from durasql_runtime.substitute import Scope, SubstituteError, substitute_sql
 
 _HAS_RECEIPTS: Final = (

@@ -115,6 +115,8 @@ def report(instance: Instance, json_: bool) -> int:
         render.result(instance.result)
     else:
         render.problem(f"instance {instance.id} {instance.status}: {instance.error}")
+        if instance.failure is not None:
+            render.failure(instance.failure)
     return EXIT[instance.status]
 
 

@@ -135,6 +135,32 @@ def problem(message: str, hint: str | None = None) -> None:
         screen.print(Text.assemble(("  hint: ", "bold"), hint))
 
 
+def failure(details: Mapping[str, Any]) -> None:
+    """What is known of the step that failed: its statement with the place, and the server's own
+    words; on stderr.
+    """
+    screen = console(sys.stderr)
+    for line in _statement(details):
+        screen.print(Text(line))
+    for key in ("sqlstate", "detail", "hint"):
+        if details.get(key):
+            screen.print(Text.assemble((f"  {key}: ", "bold"), str(details[key])))
+
+
+def _statement(details: Mapping[str, Any]) -> Iterator[str]:
+    """The statement as it was sent; where PostgreSQL named a position, its line with a caret."""
+    from durasql.diagnostics import excerpt
+    from durasql.source import Source, Span
+
+    statement = details.get("sql")
+    if not statement:
+        return
+    start = int(details.get("position") or 0) - 1
+    yield from excerpt(
+        Source(statement, f"step {details['node']}"), Span(start, start + 1) if start >= 0 else None
+    )
+
+
 def error(failure: DurasqlError) -> None:
     """An error of durasql's tree; one in a text is shown with its place and a caret."""
     if isinstance(failure, CompileError):

@@ -39,7 +39,11 @@ TERMINAL = frozenset({"completed", "failed", "cancelled"})
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One run of a workflow, as df.instances has it; `output` is the result's JSON text or the error."""
+    """One run of a workflow, as df.instances has it; `output` is the result's JSON text or the error.
+
+    `failure` is what is known of the step that failed: node and message, and where PostgreSQL said so
+    sqlstate, detail, hint, position (from 1) in `sql`, the statement as it was sent.
+    """
 
     id: str
     label: str | None
@@ -52,6 +56,7 @@ class Instance:
     completed_at: datetime | None
     output: str | None
     cancel_reason: str | None
+    failure: dict[str, Any] | None = None
 
     @property
     def over(self) -> bool:

@@ -15,8 +15,17 @@ SELECT df.unsetvar(%(name)s)
 
 -- name: instance
 SELECT i.id, i.label, i.status, i.program, i.submitted_by::text, i.database, i.created_at, i.updated_at,
-       i.completed_at, i.output, i.cancel_reason
+       i.completed_at, i.output, i.cancel_reason, f.failure
 FROM df.instances i
+LEFT JOIN LATERAL (
+    -- The step that failed first with the text that the instance failed with, in PostgreSQL's own detail.
+    SELECT jsonb_build_object('node', lpad(to_hex(j.node), 8, '0')) || j.value::jsonb AS failure
+    FROM df.journal j
+    WHERE i.status = 'failed' AND j.instance_id = i.id AND j.state = 'failed' AND j.value IS NOT NULL
+      AND position(j.value::json ->> 'message' IN i.output) > 0
+    ORDER BY j.seq
+    LIMIT 1
+) f ON true
 WHERE i.id = %(id)s
 
 -- name: page

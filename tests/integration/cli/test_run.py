@@ -42,6 +42,14 @@ def test_a_failed_workflow_exits_with_1(database: Any, durasql: Any) -> None:
     assert "division by zero" in done.err
 
 
+def test_e12_a_failure_shows_the_statement_as_it_was_sent_and_the_servers_words(
+    database: Any, durasql: Any
+) -> None:
+    done = durasql("run", "--dsn", database.owner_dsn, "-e", "'SELECT 7' |=> 'a' ~> 'SELECT $a, nope'")
+    assert "1 | SELECT 7, nope\n  |           ^\n" in done.err
+    assert "sqlstate: 42703" in done.err
+
+
 def test_a_cancelled_workflow_exits_with_3(database: Any, durasql: Any, process: Any) -> None:
     running = process("run", "--dsn", database.owner_dsn, "-e", "df.sleep(60)")
     id = wait_for(database, "SELECT id FROM df.instances WHERE status = 'running'")
