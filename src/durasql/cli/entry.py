@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "check": "check",
     "fmt": "front",
     "explain": "front",
+    "lsp": "lsp",
     "list": "instances",
     "status": "instances",
     "result": "instances",
