@@ -250,12 +250,14 @@ async def _one(connection: psycopg.AsyncConnection[Any], query: str, params: Seq
 
 
 async def _refuse_pooler(connection: psycopg.AsyncConnection[Any]) -> None:
-    """A transaction pooler would hand our session lock and prepared statements to somebody else."""
+    """A pooler would hand our session lock and prepared statements to somebody else; in session mode too, it
+    cannot be told apart.
+    """
     row = await _one(connection, "SELECT pg_backend_pid()", ())
     if row[0] != connection.info.backend_pid:
         raise StoreError(
             "there is a connection pooler between this worker and PostgreSQL",
-            hint="point the worker's DSN at PostgreSQL itself, or at a pool in session mode",
+            hint="point the worker's DSN at PostgreSQL itself; whoever calls df.start may go through the pooler",
         )
 
 

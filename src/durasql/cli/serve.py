@@ -147,8 +147,8 @@ def _stop_on_signals(worker: Worker) -> None:
         if again:
             raise KeyboardInterrupt
         again = True
+        worker.stop()  # before anything is said: whoever read our output may be gone
         render.note("stopping: steps in progress may end, the rest is handed over; once more to stop at once")
-        worker.stop()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
