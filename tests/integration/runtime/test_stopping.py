@@ -48,6 +48,19 @@ async def test_cancel_of_parked_and_of_pending_instances(stage: Stage) -> None:
     assert await stage.one("SELECT count(*) FROM df.journal WHERE instance_id = %s", (pending,)) == 0
 
 
+async def test_a_step_may_cancel_its_own_instance(working: Stage) -> None:
+    """The step's effects stay, nothing follows; also from a subtransaction, and when another step is on its way."""
+    cancel = "PERFORM df.cancel(''{sys_instance_id}'', ''enough'')"
+    inside = f"BEGIN {cancel}; EXCEPTION WHEN division_by_zero THEN NULL; END"
+    for call in (f"{cancel};", f"{inside};"):
+        first = f"'INSERT INTO effects (what) VALUES (''before''); DO $d$ BEGIN {call} END $d$'"
+        id_ = await working.start_expression(f"{first} ~> 'INSERT INTO effects (what) VALUES (''after'')'")
+        assert (await working.outcome(id_)).status == "cancelled"
+        assert await working.one("SELECT df.error(%s)", (id_,)) == "canceled: enough"
+    assert (await working.run("'SELECT 1'")).status == "completed"
+    assert await working.sql("SELECT what FROM effects") == [("before",), ("before",)]
+
+
 async def test_a_cancel_that_is_rolled_back_changes_nothing(working: Stage) -> None:
     """E3."""
     id_ = await working.start_expression("'SELECT pg_sleep(1) /* c3 */' ~> 'SELECT 1 AS a'")
