@@ -257,7 +257,7 @@ async def _refuse_pooler(connection: psycopg.AsyncConnection[Any]) -> None:
     if row[0] != connection.info.backend_pid:
         raise StoreError(
             "there is a connection pooler between this worker and PostgreSQL",
-            hint="point the worker's DSN at PostgreSQL itself; whoever calls df.start may go through the pooler",
+            hint="point the worker's DSN at PostgreSQL itself; callers of df.start may use the pooler",
         )
 
 

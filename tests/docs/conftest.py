@@ -15,7 +15,7 @@ from tests.docs.stage import ROLES, Stage, working
 def stage(database: Any, tmp_path: Path) -> Iterator[Stage]:
     with psycopg.connect(database.superuser_dsn, autocommit=True) as connection:
         for role in ROLES:
-            if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
+            if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
                 connection.execute(f"CREATE ROLE {role} LOGIN".encode())
         connection.execute("GRANT CREATE ON SCHEMA public TO app")
     database.grant_usage("app", include_http=True)

@@ -96,7 +96,7 @@ class Stage:
         if role not in self._sessions:
             program = self.database.cluster.bin_dir / "psql"
             self._sessions[role] = Psql(program, self.database.dsn(role))
-        printed = self._sessions[role].run(block.text)
+        printed = self._hidden(self._sessions[role].run(block.text))
         _expect(block, re.search(r"^ERROR:", printed, re.MULTILINE) is not None, printed)
         return printed
 
