@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := src runtime grammar tests conformance bench examples docs
 TESTFLAGS ?= -n auto
+BENCHFLAGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -34,8 +35,8 @@ conformance: $(VENV)/.test ## the language: every case on real servers, beside i
 crash: $(VENV)/.test ## kill workers and servers at every point and look for lost or doubled work
 	$(BIN)/python -m pytest -m crash $(TESTFLAGS)
 
-bench: $(VENV)/.test ## measure, beside the server's own limit
-	$(BIN)/python -m bench
+bench: $(VENV)/.bench ## measure, beside the server's own limit and beside DBOS and Absurd
+	$(BIN)/python -m bench $(BENCHFLAGS)
 
 golden: $(VENV)/.test ## accept the output of the conformance cases as the new golden files
 	$(BIN)/python -m pytest conformance --snapshot-update
@@ -68,4 +69,9 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.docs: pyproject.toml | $(VENV)/bin/python
 	@echo "installing what builds the site into $(VENV)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml | $(VENV)/bin/python
+	@echo "installing durasql and its peers into $(VENV)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[bench]'
 	@touch $@

@@ -56,7 +56,7 @@ class Cluster:
             file.write(script)
             file.flush()
             command = [
-                self.server.bin_dir / "pgbench", "--no-vacuum", "--protocol=prepared", f"--file={file.name}",
+                str(self.server.bin_dir / "pgbench"), "--no-vacuum", "--protocol=prepared", f"--file={file.name}",
                 f"--client={clients}", "--jobs=2", f"--time={seconds}", self.dsn(database, user),
             ]  # fmt: skip
             done = subprocess.run(command, capture_output=True, text=True, check=True)

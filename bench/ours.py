@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
@@ -22,7 +23,7 @@ from durasql.client import graph_of
 _BATCH = 200
 """Starts in one transaction."""
 
-_PATIENCE = 40
+_PATIENCE = 120
 """Seconds after which a run that does not end is given up."""
 
 
@@ -37,11 +38,12 @@ class Cost:
 @contextmanager
 def worker(cluster: Cluster, processes: int = 1) -> Iterator[list[int]]:
     """Workers as a user would start them, logged in with df.grant_worker; the pids. Ready when yielded."""
-    command = [sys.executable, "-m", "durasql", "worker", "--dsn", cluster.dsn("durasql", WORKER), "--log-level=warning"]
-    started = [subprocess.Popen(command, stderr=open("/tmp/bench-w/worker.log", "w")) for _ in range(processes)]
+    dsn = cluster.dsn("durasql", WORKER)
+    command = [sys.executable, "-m", "durasql", "worker", "--dsn", dsn, "--log-level=warning"]
+    started = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(processes)]
     try:
         with psycopg.connect(cluster.dsn("durasql"), autocommit=True) as connection:
-            _poll(connection, "SELECT count(*) >= %s FROM df.workers WHERE idle", (processes,))
+            _poll(connection, "SELECT count(*) >= %s FROM df._workers WHERE idle", (processes,))
         yield [process.pid for process in started]
     finally:
         for process in started:
@@ -101,8 +103,7 @@ def cpu_seconds(pids: list[int]) -> float:
     """Processor time of processes so far, user and system."""
     ticks = 0
     for pid in pids:
-        with open(f"/proc/{pid}/stat") as file:
-            fields = file.read().rsplit(")", 1)[1].split()
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
 

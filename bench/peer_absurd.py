@@ -5,6 +5,7 @@
 Prints steps per second. Its schema comes with the package absurdctl. Steps run no SQL, which is generous.
 """
 
+# mypy: disable-error-code="untyped-decorator,misc"
 from __future__ import annotations
 
 import asyncio

@@ -6,6 +6,7 @@ Prints steps per second and, for a single step, nothing else. Its steps run no S
 generous: a durasql step commits a statement of the user's.
 """
 
+# mypy: disable-error-code="untyped-decorator,misc"
 from __future__ import annotations
 
 import asyncio
