@@ -1,8 +1,8 @@
 """P1: one text, one tree. Every case goes through the Lark grammar and through PostgreSQL's own parser.
 
 There are two ways into PostgreSQL. df.start(text) must agree with the grammar about every text. The operators
-stand in the whole of SQL, so there PostgreSQL may accept more than the language has (`df.sleep(2 * 30)`); but what
-the grammar accepts must be accepted there, too, and be the same program.
+stand in the whole of SQL, so there PostgreSQL may accept more than the language has (`df.sleep(2 * 30)`); but
+what the grammar accepts must be accepted there, too, and be the same program.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Runs against their golden traces, through nothing but the public interface of schema df.
 
-DURASQL_CONFORMANCE_DSN points this half at another implementation; every case needs a database where its role may
-create tables in schema public and where they do not exist yet.
+DURASQL_CONFORMANCE_DSN points this half at another implementation; its cases create tables,
+so they need a fresh database whose schema public is open to the role.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """One run through the public SQL interface of schema df, as text without ids and times.
 
-In: a session of a role that may use df, and a case. Out: how each instance ended and what its nodes did. Nothing
-here is durasql's own: another implementation of the interface can be put behind the session.
+In: a session of a role that may use df, and a case. Out: how each instance ended and what its nodes did.
+Nothing here is durasql's own: another implementation of the interface can be put behind the session.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -25,8 +25,7 @@ _ENDS: Final = ("completed", "failed", "cancelled")
 def trace(user: Session, case: Case) -> str:
     """Run a case and tell how it went."""
     user.execute("SELECT df.clearvars()")
-    started = [_followed(user, case, id_) for id_ in _start(user, case.text)]
-    return "\n".join(started)
+    return "\n".join(followed(user, case.directives, id_) for id_ in _start(user, case.text))
 
 
 def _start(user: Session, text: str) -> list[str]:
@@ -47,9 +46,9 @@ def _is_instance(user: Session, value: object) -> bool:
     return bool(_one(user, "SELECT EXISTS (SELECT FROM df.instances WHERE id = %s)", (str(value),)))
 
 
-def _followed(user: Session, case: Case, id_: str) -> str:
+def followed(user: Session, directives: Sequence[tuple[str, str]], id_: str) -> str:
     """Send what the directives say, wait for the end, and describe it."""
-    for word, argument in case.directives:
+    for word, argument in directives:
         if word == "signal":
             name, _, data = argument.partition(" ")
             user.execute("SELECT df.signal(%s, %s, %s)", (id_, name, data))
@@ -61,7 +60,7 @@ def _followed(user: Session, case: Case, id_: str) -> str:
 
 
 def _until(user: Session, id_: str, states: tuple[str, ...]) -> None:
-    """Ask again and again. df.await_instance would keep a snapshot, for which CREATE INDEX CONCURRENTLY waits."""
+    """Ask again and again: df.await_instance keeps a snapshot, and CREATE INDEX CONCURRENTLY waits for it."""
     last = time.monotonic() + PATIENCE
     while (status := _one(user, "SELECT df.status(%s)", (id_,))) not in states:
         assert time.monotonic() < last, f"still {status}"
