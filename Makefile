@@ -5,7 +5,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := src runtime grammar tests conformance bench examples docs
+SOURCES := src runtime grammar tests conformance bench examples docs editors
 TESTFLAGS ?= -n auto
 BENCHFLAGS ?=
 

@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "check": "check",
     "fmt": "front",
     "explain": "front",
+    "graph": "graph",
     "lsp": "lsp",
     "list": "instances",
     "status": "instances",

@@ -136,7 +136,7 @@ def explain_command(what: str | None, expression: str | None, json_: bool, targe
     """
     from durasql.client import connect
 
-    graphs = [what] if what and _is_instance(what) else _graphs(what, expression)
+    graphs = [what] if what and is_instance(what) else _graphs(what, expression)
     with target.reached() as dsn, connect(dsn) as client:
         trees = [client.explain(graph) for graph in graphs]
     if json_:
@@ -148,7 +148,7 @@ def explain_command(what: str | None, expression: str | None, json_: bool, targe
         render.print_tree(tree)
 
 
-def _is_instance(what: str) -> bool:
+def is_instance(what: str) -> bool:
     """8 hex digits are an instance's id, unless a file is called so."""
     return len(what) == 8 and all(c in "0123456789abcdefABCDEF" for c in what) and not Path(what).exists()
 

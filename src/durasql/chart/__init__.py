@@ -1,0 +1,5 @@
+"""Workflows as flowcharts, for documents and for eyes that like pictures.
+
+flowchart.py   program -> boxes and arrows
+text.py        boxes and arrows -> Mermaid or Graphviz text
+"""
