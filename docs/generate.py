@@ -138,7 +138,7 @@ def sql_page(dsn: str) -> str:
         _BY,
         "",
         "Everything is in schema `df`, the operators are in schema `public`. Comments are the installed "
-        "schema's; psql shows them with `\\df+ df.*` and `\\d+ df.*`. What the functions mean for a workflow is in "
+        "schema's; psql shows them with `\\df+ df.*` and `\\d+ df.*`. What they mean for a workflow is in "
         "[language.md](language.md), how runs behave in [runtime.md](runtime.md).",
         "",
         "Unless something else is said, a NULL argument makes a function return NULL, functions run with the "
@@ -226,8 +226,7 @@ def _remarks(function: _Function) -> Iterator[str]:
 def _table_lines(columns: list[Any]) -> Iterator[str]:
     yield from ("## Tables and views", "")
     yield from ("Roles write none of the engine's columns; `durasql` and the functions above do.", "")
-    known = {row[0] for row in columns}
-    missing = known - set(_TABLES.split()) - {"_nodes"}
+    missing = {row[0] for row in columns if not row[0].startswith("_")} - set(_TABLES.split())
     assert not missing, f"docs/generate.py does not list {missing}"
     for table in _TABLES.split():
         rows = [row for row in columns if row[0] == table]

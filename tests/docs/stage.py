@@ -43,7 +43,7 @@ class Psql:
     """One psql, as a user has it open: variables of \\gset stay from block to block."""
 
     def __init__(self, program: Path, dsn: str) -> None:
-        command = [str(program), "-XqnP", "footer=off", "-v", "ON_ERROR_STOP=0", dsn]
+        command = [str(program), "-XqnP", "footer=off", "-v", "SHOW_CONTEXT=never", dsn]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

@@ -15,6 +15,7 @@ SOURCES = [
     and not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
 ]
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+_TEST = re.compile(r"\[`(test_\w+)`\]\(([^)\s]+\.py)\)")
 _FENCE = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`[^`\n]*`")
 
@@ -42,3 +43,20 @@ def test_links_lead_somewhere(path: Path) -> None:
         if not target.exists() or (anchor and target.suffix == ".md" and anchor not in headings(target)):
             dead.append(link)
     assert not dead
+
+
+def test_promises_name_tests_that_exist() -> None:
+    """Every row of compatibility.md has a test, and the test is there."""
+    page = ROOT / "docs" / "compatibility.md"
+    text = page.read_text(encoding="utf-8")
+    missing = [
+        name
+        for name, file in _TEST.findall(text)
+        if f"def {name}(" not in (page.parent / file).read_text(encoding="utf-8")
+    ]
+    assert not missing
+    rows = re.findall(r"^\| ([LES]\d+) \|.*$", text, re.MULTILINE)
+    assert rows == [f"L{n}" for n in range(1, 17)] + [f"E{n}" for n in range(1, 17)] + [
+        f"S{n}" for n in range(1, 9)
+    ]
+    assert all(_TEST.search(row) for row in re.findall(r"^\| [LES]\d+ \|.*$", text, re.MULTILINE))
