@@ -672,12 +672,12 @@ END $$;
 COMMENT ON FUNCTION df.loop_prefix_op(text) IS 'Behind the prefix operator @>';
 
 -- In public, where psql's default search_path finds them, and once more in df: the text of a workflow is evaluated
--- with these, which nobody but the owner can shadow.
+-- with these, which nobody but the owner can shadow. Where there is no schema public, df on the search_path does.
 DO $$
 DECLARE
     place text;
 BEGIN
-    FOREACH place IN ARRAY '{public,df}'::text[] LOOP
+    FOR place IN SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.nspname IN ('public', 'df') LOOP
         EXECUTE pg_catalog.format('CREATE OPERATOR %I.~> (LEFTARG = text, RIGHTARG = text, FUNCTION = df.seq)', place);
         EXECUTE pg_catalog.format('CREATE OPERATOR %I.|=> (LEFTARG = text, RIGHTARG = text, FUNCTION = df.as_op)', place);
         EXECUTE pg_catalog.format('CREATE OPERATOR %I.& (LEFTARG = text, RIGHTARG = text, FUNCTION = df.join)', place);

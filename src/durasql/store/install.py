@@ -248,6 +248,12 @@ def _require_server(connection: Connection[TupleRow]) -> None:
             f"PostgreSQL {connection.info.server_version // 10000} is too old for durasql",
             hint=f"Use PostgreSQL {OLDEST_SERVER // 10000} or newer.",
         )
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise StoreError(
+            f"durasql needs a database with encoding UTF8; {connection.info.dbname} has {encoding}",
+            hint="Create one with: CREATE DATABASE … ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0",
+        )
 
 
 def _foreign_schema() -> SchemaMissing:
