@@ -81,9 +81,9 @@ AS $$
 DECLARE
     me df._workers := df._known_here(p_worker, p_token);
     everyone boolean := df._serves(me.role, 0::oid::regrole);
+    mine varchar[];
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
-    RETURN QUERY
     WITH candidates AS (
         SELECT i.id FROM df.instances i
         WHERE i.due <= clock_timestamp()
@@ -97,8 +97,13 @@ BEGIN
         SET status = 'running', updated_at = now(), worker = p_worker, epoch = i.epoch + 1, due = NULL
         FROM candidates c
         WHERE i.id = c.id
-        RETURNING i.*
+        RETURNING i.id
     )
+    SELECT array_agg(c.id) INTO mine FROM claimed c;
+
+    -- In a statement of its own, whose snapshot is younger than the claim. The one above may have found an instance due
+    -- that another worker claimed, advanced and put back before it got the lock: it would not see what that one wrote.
+    RETURN QUERY
     SELECT c.id::text, c.epoch, r.rolname::text, r.rolsuper, c.label, c.database, c.program, c.submitted_by::oid,
            c.search_path, c.vars,
            CASE WHEN c.epoch > 1 THEN df._history(c.id) END,
@@ -106,7 +111,8 @@ BEGIN
            (SELECT json_agg(json_build_array(s.id, s.name, s.data) ORDER BY s.id)
             FROM df.signals s WHERE s.instance_id = c.id),
            clock_timestamp()
-    FROM claimed c LEFT JOIN pg_roles r ON r.oid = c.submitted_by;
+    FROM df.instances c LEFT JOIN pg_roles r ON r.oid = c.submitted_by
+    WHERE c.id = ANY (mine);
 END
 $$;
 COMMENT ON FUNCTION df._claim(integer, text, integer, text) IS
@@ -368,6 +374,7 @@ BEGIN
           AND (w.heartbeat < clock_timestamp() - lease
                OR NOT EXISTS (SELECT FROM pg_locks l
                               WHERE l.locktype = 'advisory' AND l.granted AND l.pid = w.backend_pid
+                                AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
                                 AND l.classid = df._worker_lock_class()::oid AND l.objid = w.id::oid AND l.objsubid = 2))
         FOR UPDATE SKIP LOCKED
     LOOP
@@ -512,17 +519,21 @@ COMMENT ON FUNCTION df._held(integer, text, text[]) IS
 -- A stopped worker's sessions keep the locks of the steps they were in, and their successors would wait for them.
 -- Roles may end sessions of their own, so the worker has a session of each of these roles do it.
 CREATE FUNCTION df._strays(p_worker integer, p_token text) RETURNS TABLE (pid integer, role text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+DECLARE
+    sessions json;
 BEGIN
     PERFORM df._known_here(p_worker, p_token);
+    SELECT json_agg(json_build_array(a.pid, a.usename, split_part(a.application_name, ' ', 3))) INTO sessions
+    FROM pg_stat_activity a
+    WHERE a.datname = current_database() AND a.application_name ~ '^durasql step [0-9]{1,9} ';
+    -- The workers are looked up afterwards, in a younger snapshot: a worker is there before its sessions are.
     RETURN QUERY
-        SELECT a.pid, a.usename::text FROM pg_stat_activity a
-        WHERE a.datname = current_database()
-          AND a.application_name ~ '^durasql step [0-9]{1,9} '
-          AND NOT EXISTS (SELECT FROM df._workers w
-                          WHERE w.id = split_part(a.application_name, ' ', 3)::integer
-                            AND w.heartbeat > '-infinity');
+        SELECT (s->>0)::integer, s->>1 FROM json_array_elements(sessions) AS s
+        WHERE NOT EXISTS (SELECT FROM df._workers w
+                          WHERE w.id = (s->>2)::integer AND w.heartbeat > '-infinity');
 END
 $$;
 COMMENT ON FUNCTION df._strays(integer, text) IS 'Step sessions of workers that are gone, and whose they are.';
