@@ -15,7 +15,8 @@ _PROGRAMS = {
     "loop": "{a} ~> df.loop({b} ~> 'SELECT count(*) AS n FROM effects WHERE run = ''{{sys_label}}''' |=> 'n', "
     "'SELECT $n < 4') ~> {c} ~> 'SELECT $n AS n'",
     "nested": "df.loop(df.loop({a} ~> 'SELECT 1', 'SELECT mod(count(*), 3) <> 0 FROM effects WHERE run = "
-    "''{{sys_label}}''') & {b}, 'SELECT count(*) < 8 FROM effects WHERE run = ''{{sys_label}}''')",
+    "''{{sys_label}}'' AND what = ''a''') & {b}, "
+    "'SELECT count(*) < 8 FROM effects WHERE run = ''{{sys_label}}''')",
     "break": "df.loop({a} ~> 'SELECT count(*) AS n FROM effects WHERE run = ''{{sys_label}}''' |=> 'n' ~> "
     "df.if('SELECT $n >= 3', {b} ~> df.break('$n'), {c}))",
     "condition": "{a} |=> 'a' ~> ('SELECT $a = 1' ?> ({b} ~> ('SELECT false' ?> {x} !> {c})) !> {y}) ~> {d}",
@@ -23,7 +24,7 @@ _PROGRAMS = {
     "(df.wait_for_signal('go') |=> 's' & {c}) ~> {d} ~> 'SELECT ($s::jsonb->''data'')::int AS data'",
     "sleep": "{a} ~> df.sleep(1) ~> {b} ~> (df.sleep(1) & {c}) ~> {d}",
     "failure": "{a} ~> ({b} & 'SELECT 1/0' & {c}) ~> {x}",
-    "outside": "{a} ~> 'CREATE INDEX CONCURRENTLY IF NOT EXISTS effects_{{sys_label}} ON effects (what)' ~> {b}",
+    "outside": "{a} ~> 'VACUUM effects' ~> {b}",
     "http": "{a} ~> (df.http('SITE/{{sys_label}}?first', 'POST', 'x') |=> 'h' & {b}) ~> {c} ~> "
     "df.http('SITE/{{sys_label}}?second', 'POST', 'x') ~> 'SELECT $h.status AS status'",
 }

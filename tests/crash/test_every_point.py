@@ -81,6 +81,19 @@ class Arena:
 
     async def _finish(self, connection: Any, id_: str, fault: Fault | None) -> None:
         over = asyncio.create_task(self._over(connection, id_))
+        try:
+            await self._lived(id_, fault, over)
+        except asyncio.CancelledError:
+            rows = await (
+                await connection.execute("SELECT to_jsonb(i) FROM df.instances i WHERE id = %s", (id_,))
+            ).fetchall()
+            print("stuck:", rows, fault)
+            for task in asyncio.all_tasks():
+                if "worker" in repr(task) or "runner" in repr(task) or "pool" in repr(task):
+                    task.print_stack(limit=4)
+            raise
+
+    async def _lived(self, id_: str, fault: Fault | None, over: asyncio.Task[Any]) -> None:
         if fault is not None:
             await self._disturbed(id_, fault, over)
         if not over.done():

@@ -1,0 +1,72 @@
+"""P2, P3: what a claim sees, when workers compete for an instance."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from .conftest import Stage
+
+
+async def sign_on(stage: Stage, token: str) -> tuple[Any, int]:
+    """A worker's control connection without a worker."""
+    connection = await stage.connect(stage.database.owner)
+    row = await (await connection.execute("SELECT df._hello('w', 'h', 1, 'v', %s)", (token,))).fetchone()
+    assert row is not None
+    return connection, row[0]
+
+
+async def test_a_claim_that_began_early_sees_what_was_written_meanwhile(stage: Stage) -> None:
+    """A claiming statement is held up after its snapshot; the instance that it claims next was claimed, advanced
+    and put back by another worker meanwhile. Found by chaos: the second claim came without a journal."""
+    await stage.admin(
+        "CREATE FUNCTION public.gate() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_advisory_xact_lock(77); RETURN NEW; END $$"
+    )
+    await stage.admin(
+        "CREATE TRIGGER gate BEFORE UPDATE ON df.instances FOR EACH ROW WHEN (NEW.label = 'gate') "
+        "EXECUTE FUNCTION public.gate()"
+    )
+    await stage.start("SELECT 1", "gate")
+    victim = await stage.start_expression("'SELECT 1' ~> 'SELECT 2'")
+    keeper = await stage.connect("postgres")
+    await keeper.execute("SELECT pg_advisory_lock(77)")
+    (slow, slow_id), (quick, quick_id) = await sign_on(stage, "slow"), await sign_on(stage, "quick")
+    await slow.execute(
+        "SELECT set_config('enable_hashjoin', 'off', false), set_config('enable_mergejoin', 'off', false)"
+    )
+
+    claiming = asyncio.create_task(
+        slow.execute("SELECT id, history FROM df._claim(%s, 'slow', 10)", (slow_id,))
+    )
+    await stage.until("SELECT count(*) = 1 FROM pg_locks WHERE NOT granted AND objid = 77", (), "postgres")
+    claimed = await (
+        await quick.execute("SELECT epoch FROM df._claim(%s, 'quick', 1, %s)", (quick_id, victim))
+    ).fetchone()
+    assert claimed == (1,)
+    await quick.execute(
+        'SELECT df._record(%s, \'quick\', %s, 1, \'[{"node":1,"gen":"","seq":1,"state":"done","value":"{}"}]\', p_park => true)',
+        (quick_id, victim),
+    )
+    await quick.execute("SELECT df._release(%s, 'quick', %s)", (quick_id, [victim]))
+    await stage.sql("UPDATE df.instances SET due = now() WHERE id = %s", (victim,), stage.database.owner)
+    await keeper.execute("SELECT pg_advisory_unlock(77)")
+    histories = dict(await (await claiming).fetchall())
+    assert len(histories) == 2, "the plan locked the rows beforehand, so that this tests nothing"
+    assert histories[victim] is not None
+
+
+async def test_a_renewed_claim_shuts_the_old_one_out(stage: Stage) -> None:
+    """A lost connection's last record may still arrive."""
+    id_ = await stage.start("SELECT 1")
+    connection, number = await sign_on(stage, "t")
+    await connection.execute("SELECT df._claim(%s, 't', 1)", (number,))
+    await connection.execute("SELECT df._reload(%s, 't', %s, 1)", (number, id_))
+    late = 'SELECT df._record(%s, \'t\', %s, %s, \'[{"node":0,"gen":"","seq":1,"state":"done","value":"{}"}]\')'
+    try:
+        await connection.execute(late, (number, id_, 1))
+    except Exception as error:
+        assert getattr(error, "sqlstate", None) == "DF001"
+    else:
+        raise AssertionError("the old epoch was accepted")
+    await connection.execute(late, (number, id_, 2))
