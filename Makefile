@@ -11,16 +11,20 @@ BENCHFLAGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check conformance crash bench golden pages docs clean
+.PHONY: help run test test-matrix check conformance crash bench golden pages docs clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 22
 
 run: $(VENV)/.run ## run the examples on an embedded PostgreSQL and show what happens
 	@$(BIN)/python examples/run_all.py
 
-test: check $(VENV)/.test ## everything: check, then all tests on real servers
+test: check $(VENV)/.test ## everything: check, all tests on real servers, the schema's on the oldest PostgreSQL too
 	$(BIN)/python -m pytest $(TESTFLAGS) --ignore=tests/unit
+	$(BIN)/python tests/matrix/run.py oldest -- $(TESTFLAGS) --ignore=tests/integration/runtime
+
+test-matrix: $(VENV)/.test ## what SQL shows on PostgreSQL 14 to 18, as far as they can be had here
+	$(BIN)/python tests/matrix/run.py -- $(TESTFLAGS)
 
 check: $(VENV)/.test ## without a database, in seconds: style, types, import directions, unit tests
 	$(BIN)/ruff check $(SOURCES)

@@ -1,10 +1,10 @@
 """What SQL shows, on every PostgreSQL version that this machine can get.
 
-    python tests/matrix/run.py [VERSION …] [-- PYTEST ARGUMENT …]
+    python tests/matrix/run.py [VERSION … | oldest] [-- PYTEST ARGUMENT …]
 
-In: versions, all by default; after `--` arguments for pytest, which may name tests instead of all suites.
-Out: a line per version; exit status 1 if a test failed or no version could be had. A version that cannot be had
-is skipped, and its line says why.
+In: versions, all by default, or the oldest that can be had; after `--` arguments for pytest, which may name
+tests instead of all suites. Out: a line per version; exit status 1 if a test failed or no version could be had.
+A version that cannot be had is skipped, and its line says why.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ SUITES = (
 def main(arguments: list[str]) -> int:
     """Run the suites on each version; 0 if all that ran passed and at least one did."""
     cut = arguments.index("--") if "--" in arguments else len(arguments)
-    versions, options = arguments[:cut] or VERSIONS, arguments[cut + 1 :]
-    lines, ran, failed = [], False, False
-    for version in map(int, versions):
+    chosen, options = arguments[:cut], arguments[cut + 1 :]
+    oldest = chosen == ["oldest"]
+    lines, failed = [], []
+    for version in VERSIONS[:-1] if oldest else map(int, chosen or VERSIONS):
         try:
             bin_dir = server(version)
         except Unavailable as error:
@@ -45,10 +46,13 @@ def main(arguments: list[str]) -> int:
             print(lines[-1], flush=True)
             continue
         passed, line = _run(version, bin_dir, options)
-        ran, failed = True, failed or not passed
         lines.append(line)
+        failed.append(not passed)
+        if oldest:
+            break
     print(*lines, sep="\n")
-    return 0 if ran and not failed else 1
+    # The newest version is always there, so `oldest` may find none and leave it at that.
+    return 1 if any(failed) or not (failed or oldest) else 0
 
 
 def _run(version: int, bin_dir: Path, options: list[str]) -> tuple[bool, str]:
