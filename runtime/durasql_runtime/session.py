@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+import psycopg
 from psycopg import pq
 from psycopg.pq.abc import PGresult
 
@@ -284,6 +285,9 @@ class Session:
         except (StepRefused, LeaseLost, SessionTainted, ResultTooLarge):
             self._waiting = False
             raise
+        except psycopg.OperationalError as error:
+            # libpq refuses to queue anything more on a connection that broke a moment ago.
+            raise ConnectionLost(str(error)) from error
         self._waiting = False
 
     async def _expect(self, count: int, last: bytes | None = None) -> None:
