@@ -2,8 +2,8 @@
 
     python bench/failover.py [--rounds 20]
 
-Two workers; one holds an instance whose step takes long, and is killed with SIGKILL. Measured from the kill until
-the other worker's session executes the step. Prints each time, the median and the worst.
+Two workers; one holds an instance whose step takes long, and is killed with SIGKILL. Measured from the kill
+until the other worker's session executes the step. Prints each time, the median and the worst.
 """
 
 from __future__ import annotations

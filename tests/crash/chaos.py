@@ -1,10 +1,11 @@
-"""Chaos: workers are killed, frozen for longer than any lease, and the server is stopped at once, for minutes.
+"""Chaos: workers are killed, frozen for longer than any lease, and the server is stopped at once, for
+minutes.
 
     python tests/crash/chaos.py [--minutes 2] [--workers 3] [--seed N]      (make chaos)
 
-Thousands of small workflows are started all the while. Each step leaves an effect, so at the end every workflow
-must be over with exactly the effects of its kind. Prints one line per event and a report; exits 1 when anything was
-lost, doubled or is stuck.
+Thousands of small workflows are started all the while. Each step leaves an effect, so at the end every
+workflow must be over with exactly the effects of its kind. Prints one line per event and a report; exits 1
+when anything was lost, doubled or is stuck.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ def _leave(what: str) -> str:
 KINDS: Final = {
     "sequence": (f"{_leave('a')} ~> {_leave('b')} ~> {_leave('c')}", 3),
     "join": (f"{_leave('a')} ~> ({_leave('b')} & ({_leave('c')} ~> {_leave('d')}))", 4),
-    "race": (f"df.race({_leave('a')} ~> {_leave('b')}, df.sleep(600) ~> {_leave('x')}) ~> {_leave('c')}", 3),
+    "race": (
+        f"df.race({_leave('a')} ~> {_leave('b')}, df.sleep(600) ~> {_leave('x')}) ~> {_leave('c')}",
+        3,
+    ),
     "loop": (
         f"df.loop({_leave('a')}, 'SELECT count(*) < 5 FROM effects WHERE id = ''{{sys_instance_id}}''')",
         5,
@@ -116,7 +120,9 @@ class Chaos:
             time.sleep(0.05)
 
     def start_some(self) -> None:
-        """A handful of workflows in one transaction; none if the server is away, or does not answer whether."""
+        """A handful of workflows in one transaction; none if the server is away, or does not answer
+        whether.
+        """
         picked = self.dice.choices(list(KINDS), k=self.dice.randint(1, 4))
         with suppress(psycopg.Error), psycopg.connect(self.dsn, connect_timeout=5) as connection:
             for kind in picked:
@@ -180,8 +186,8 @@ class Chaos:
                     return 0
                 time.sleep(0.2)
             for stuck in connection.execute(
-                "SELECT i.id, label, status, worker, due, epoch, updated_at, now(), w.heartbeat FROM df.instances i "
-                "LEFT JOIN df.workers w ON w.id = i.worker WHERE status IN ('pending', 'running') LIMIT 10"
+                "SELECT id, label, status, worker, due, epoch, updated_at, now() FROM df.instances "
+                "WHERE status IN ('pending', 'running') LIMIT 10"
             ).fetchall():
                 print("stuck:", stuck)
         return int(row[0]) if row else 0

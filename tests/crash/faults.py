@@ -1,10 +1,11 @@
-"""Faults at a chosen database call of a worker: the connection is cut, or the worker is dead from there on.
+"""Faults at a chosen database call of a worker: its connection is cut, or it is dead from there on.
 
-In: a `Fault` that is made current with `under`; it holds for the tasks started inside, so that many workers of one
-process have faults of their own. Out: `Fault.calls`, `Fault.fired`.
+In: a `Fault` that is made current with `under`; it holds for the tasks started inside, so that many workers
+of one process have faults of their own. Out: `Fault.calls`, `Fault.fired`.
 
-What counts as a call: every message batch of a step's session (`Wire.send`), and every call of the control connection
-that claims, loads, renews or releases something. Heartbeats and empty claims come by the clock and do not count.
+What counts as a call: every message batch of a step's session (`Wire.send`), and every call of the control
+connection that claims, loads, renews or releases something. Heartbeats and empty claims come by the clock
+and do not count.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -79,11 +80,8 @@ def cut(connection: Any) -> None:
     """Close both directions; the file descriptor stays, since the event loop may know it."""
     if connection.closed:
         return
-    with socket.socket(fileno=os.dup(connection.pgconn.socket)) as handle:
-        try:
-            handle.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
+    with socket.socket(fileno=os.dup(connection.pgconn.socket)) as handle, suppress(OSError):
+        handle.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager

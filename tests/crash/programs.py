@@ -1,4 +1,4 @@
-"""The representative set: one program per way in which things can go wrong. `{effect:x}` is a step that leaves x.
+"""The representative set: one program per way in which things can go wrong. `{x}` is a step that leaves x.
 
 Steps leave their effects in the table `effects`, under the instance's label, which is the name of the run.
 """
@@ -29,11 +29,11 @@ _PROGRAMS = {
     "df.http('SITE/{{sys_label}}?second', 'POST', 'x') ~> 'SELECT $h.status AS status'",
 }
 
+_EFFECT = r"'INSERT INTO effects (run, what) VALUES (''{{sys_label}}'', ''\1'') RETURNING 1'"
 NAMES = tuple(_PROGRAMS)
 
 
 def expression(name: str, site: str) -> str:
     """The program as an SQL expression."""
-    text = re.sub(r"(?<!\{)\{(\w)\}(?!\})", r"'INSERT INTO effects (run, what) VALUES (''{{sys_label}}'', ''\1'') RETURNING 1'",
-                  _PROGRAMS[name])  # fmt: skip
+    text = re.sub(r"(?<!\{)\{(\w)\}(?!\})", _EFFECT, _PROGRAMS[name])
     return text.replace("{{", "{").replace("}}", "}").replace("SITE", site)

@@ -1,8 +1,9 @@
 """P2, P4: a worker is killed at database call k, for every k; another one finishes, and nobody can tell.
 
-The result, the journal (but for numbering, times and attempts) and the effects must be those of the undisturbed run;
-HTTP attempts of one step carry one Idempotency-Key. By default every point of a few programs and a sample of the
-others; with DURASQL_CRASH=full every point of all of them, in four ways, and in processes that end themselves.
+The result, the journal (but for numbering, times and attempts) and the effects must be those of the
+undisturbed run; HTTP attempts of one step carry one Idempotency-Key. By default every point of a few
+programs and a sample of the others; with DURASQL_CRASH=full every point of all of them, in four ways, and
+in processes that end themselves.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class Arena:
     async def _over(self, connection: Any, id_: str) -> None:
         """Not df.await_instance: its snapshot would keep CREATE INDEX CONCURRENTLY waiting."""
         query = "SELECT status IN ('completed', 'failed') FROM df.instances WHERE id = %s"
-        while (await (await connection.execute(query, (id_,))).fetchone()) != (True,):
+        while (await (await connection.execute(query, (id_,))).fetchone()) != (True,):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
     async def _disturbed(self, id_: str, fault: Fault, over: asyncio.Task[Any]) -> None:
@@ -206,7 +207,9 @@ async def arena(database: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 
 async def tries(arena: Arena, name: str, what: str, moment: str, points: list[int]) -> Counter[str]:
-    """Compare runs with the fault at these points with an undisturbed one; the first difference is an error."""
+    """Compare runs with the fault at these points with an undisturbed one; the first difference is an
+    error.
+    """
     calm = await arena.trace(name, None)
     if name == "failure":
         assert calm.status == "failed"

@@ -1,9 +1,9 @@
 """A stage for whole workflows: a database, a role, a worker in this process.
 
-    stage       stage.start(text) -> id; await stage.outcome(id); await stage.run(text); stage.sql(…) as the role
+    stage       stage.start(text) -> id; await stage.outcome(id); await stage.run(text); stage.sql(…)
     working     the same with a worker that runs until the test is over
 
-Waiting is PostgreSQL's: `df.await_instance`, or `stage.until(query)`, which asks again until a query says true.
+Waiting is PostgreSQL's: `df.await_instance`, or `stage.until(query)`, which asks until a query says true.
 """
 
 from __future__ import annotations

@@ -107,7 +107,8 @@ async def test_a_deferred_trigger_that_raises_at_commit_runs_once(working: Stage
 
 async def test_a_million_rows_are_refused_with_the_limit(working: Stage) -> None:
     outcome = await working.run(
-        "'INSERT INTO effects (what) SELECT repeat(''x'', 30) FROM generate_series(1, 1000000) RETURNING what'"
+        "'INSERT INTO effects (what) SELECT repeat(''x'', 30) FROM generate_series(1, 1000000) "
+        "RETURNING what'"
     )
     assert "16777216" in outcome.error or "16 MB" in outcome.error
     assert await working.one("SELECT count(*) FROM effects") == 0
@@ -115,7 +116,8 @@ async def test_a_million_rows_are_refused_with_the_limit(working: Stage) -> None
 
 async def test_a_result_too_large_in_few_rows_leaves_no_effects(working: Stage) -> None:
     outcome = await working.run(
-        "'INSERT INTO effects (what) SELECT repeat(''x'', 2000000) FROM generate_series(1, 10) RETURNING what'"
+        "'INSERT INTO effects (what) SELECT repeat(''x'', 2000000) FROM generate_series(1, 10) "
+        "RETURNING what'"
     )
     assert outcome.status == "failed"
     assert await working.one("SELECT count(*) FROM effects") == 0

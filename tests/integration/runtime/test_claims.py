@@ -17,8 +17,10 @@ async def sign_on(stage: Stage, token: str) -> tuple[Any, int]:
 
 
 async def test_a_claim_that_began_early_sees_what_was_written_meanwhile(stage: Stage) -> None:
-    """A claiming statement is held up after its snapshot; the instance that it claims next was claimed, advanced
-    and put back by another worker meanwhile. Found by chaos: the second claim came without a journal."""
+    """A claiming statement is held up after its snapshot; the instance that it claims next was claimed,
+    advanced and put back by another worker meanwhile. Found by chaos: the second claim came without a
+    journal.
+    """
     await stage.admin(
         "CREATE FUNCTION public.gate() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN PERFORM pg_advisory_xact_lock(77); RETURN NEW; END $$"
@@ -62,7 +64,9 @@ async def test_a_renewed_claim_shuts_the_old_one_out(stage: Stage) -> None:
     connection, number = await sign_on(stage, "t")
     await connection.execute("SELECT df._claim(%s, 't', 1)", (number,))
     await connection.execute("SELECT df._reload(%s, 't', %s, 1)", (number, id_))
-    late = 'SELECT df._record(%s, \'t\', %s, %s, \'[{"node":0,"gen":"","seq":1,"state":"done","value":"{}"}]\')'
+    late = (
+        'SELECT df._record(%s, \'t\', %s, %s, \'[{"node":0,"gen":"","seq":1,"state":"done","value":"{}"}]\')'
+    )
     try:
         await connection.execute(late, (number, id_, 1))
     except Exception as error:

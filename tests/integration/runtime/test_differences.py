@@ -1,4 +1,4 @@
-"""The execution rows of differences.md that a run decides: E5-E8, E11, E12, E14; and what runs at least once (P2)."""
+"""The execution differences that a run decides: E5-E8, E11, E12, E14; and what runs at least once (P2)."""
 
 from __future__ import annotations
 
@@ -107,7 +107,8 @@ async def test_what_refuses_transactions_runs_with_a_started_row(stage: Stage, s
     async with stage.worker():
         id_ = await stage.start_expression(f"'SELECT 1' ~> '{statement}' ~> 'SELECT 5 AS n'")
         await stage.until(
-            "SELECT count(*) = 1 FROM df.journal WHERE instance_id = %s AND state = 'started' AND attempts = 1",
+            "SELECT count(*) = 1 FROM df.journal "
+            "WHERE instance_id = %s AND state = 'started' AND attempts = 1",
             (id_,),
         )
         await lock.commit()
@@ -162,7 +163,8 @@ async def other_database(stage: Stage, *, with_df: bool) -> str:
 async def test_steps_in_another_database(working: Stage, with_df: bool) -> None:
     name = await other_database(working, with_df=with_df)
     try:
-        text = "'INSERT INTO there VALUES (1) RETURNING current_database() AS d' ~> 'SELECT count(*) AS n FROM there'"
+        text = "'INSERT INTO there VALUES (1) RETURNING current_database() AS d' ~> "
+        text += "'SELECT count(*) AS n FROM there'"
         id_ = await working.one("SELECT df.start(" + text + ", NULL, %s)", (name,))
         assert (await working.outcome(id_)).value["rows"] == [{"n": 1}]
         failing = await working.start("SELECT 1/0", None, name)

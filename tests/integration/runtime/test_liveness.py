@@ -24,7 +24,7 @@ async def ready(stage: Stage, process: subprocess.Popen[str]) -> int:
 async def test_a_stopped_worker_writes_nothing_after_it_was_replaced(
     stage: Stage, worker_process: Start
 ) -> None:
-    """P3: SIGSTOP for longer than the lease, in the middle of a step that holds a row's lock; then SIGCONT."""
+    """P3: SIGSTOP for longer than the lease, in a step that holds a row's lock; then SIGCONT."""
     await stage.setting("lease_seconds", "2")
     await stage.sql("CREATE TABLE counter AS SELECT 0 AS n")
     first = worker_process()

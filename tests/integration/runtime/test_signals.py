@@ -1,4 +1,4 @@
-"""E2: signals wait in a durable inbox, in order, until a wait takes them; they are sent with the transaction."""
+"""E2: signals wait in a durable inbox, in order, until a wait takes them; they join the transaction."""
 
 from __future__ import annotations
 
@@ -140,7 +140,8 @@ async def test_a_deadline_in_a_loop_survives_a_signal_beside_it(working: Stage) 
 async def test_two_runs_that_signal_each_other(working: Stage) -> None:
     """Their records lock each other's rows; neither may fail for the deadlock."""
     body = (
-        "df.loop({wait} ~> 'SELECT df.signal(what, ''go'') FROM effects WHERE what <> ''{{sys_instance_id}}''' "
+        "df.loop({wait} ~> 'SELECT df.signal(what, ''go'') FROM effects "
+        "WHERE what <> ''{{sys_instance_id}}''' "
         "~> 'INSERT INTO turns VALUES (''{{sys_instance_id}}'')', "
         "'SELECT count(*) < 20 FROM turns WHERE who = ''{{sys_instance_id}}''')"
     ).format(wait="df.wait_for_signal('go', 2)")

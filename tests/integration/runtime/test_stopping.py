@@ -49,7 +49,9 @@ async def test_cancel_of_parked_and_of_pending_instances(stage: Stage) -> None:
 
 
 async def test_a_step_may_cancel_its_own_instance(working: Stage) -> None:
-    """The step's effects stay, nothing follows; also from a subtransaction, and when another step is on its way."""
+    """The step's effects stay, nothing follows; also from a subtransaction, and when another step is on its
+    way.
+    """
     cancel = "PERFORM df.cancel(''{sys_instance_id}'', ''enough'')"
     inside = f"BEGIN {cancel}; EXCEPTION WHEN division_by_zero THEN NULL; END"
     for call in (f"{cancel};", f"{inside};"):
@@ -128,7 +130,8 @@ async def test_cancel_is_not_lost_while_nobody_listens(stage: Stage) -> None:
         id_ = await stage.start("SELECT pg_sleep(120) /* c8 */")
         await stage.until_active("c8")
         await stage.admin(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'durasql listen%'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name LIKE 'durasql listen%'"
         )
         await stage.sql("SELECT df.cancel(%s)", (id_,))
         await stage.until_idle("c8")
@@ -138,8 +141,8 @@ async def test_draining_hands_over_between_steps(stage: Stage) -> None:
     """Whatever the first worker was at, the second finishes it; no step fails or runs twice."""
     ids = [await stage.start_expression(
         "'INSERT INTO effects (what) VALUES (''{sys_instance_id} a'')' ~> 'SELECT pg_sleep(0.2)' ~> "
-        "('INSERT INTO effects (what) VALUES (''{sys_instance_id} b'')' & 'SELECT pg_sleep(0.1)') ~> df.sleep(1) ~> "
-        "'INSERT INTO effects (what) VALUES (''{sys_instance_id} c'')'"
+        "('INSERT INTO effects (what) VALUES (''{sys_instance_id} b'')' & 'SELECT pg_sleep(0.1)') ~> "
+        "df.sleep(1) ~> 'INSERT INTO effects (what) VALUES (''{sys_instance_id} c'')'"
     ) for _ in range(10)]  # fmt: skip
     for _ in range(3):
         async with stage.worker(drain_seconds=2.0):
