@@ -60,3 +60,13 @@ def test_promises_name_tests_that_exist() -> None:
         f"S{n}" for n in range(1, 9)
     ]
     assert all(_TEST.search(row) for row in re.findall(r"^\| [LES]\d+ \|.*$", text, re.MULTILINE))
+
+
+def test_every_page_is_listed() -> None:
+    """In the site's navigation; decisions in their index."""
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    index = (ROOT / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")}
+    assert not {name for name in pages if f" {name}\n" not in navigation}
+    decisions = {path.name for path in (ROOT / "docs" / "decisions").glob("[0-9]*.md")}
+    assert not {name for name in decisions if f"({name})" not in index}
