@@ -2,9 +2,9 @@
 
     python tests/matrix/run.py [VERSION … | oldest] [-- PYTEST ARGUMENT …]
 
-In: versions, all by default, or the oldest that can be had; after `--` arguments for pytest, which may name
-tests instead of all suites. Out: a line per version; exit status 1 if a test failed or no version could be had.
-A version that cannot be had is skipped, and its line says why.
+In: versions, all by default, or the oldest that can be had; after `--` arguments for pytest, which may
+name tests instead of all suites. Out: a line per version; exit status 1 if a test failed or no version could
+be had. A version that cannot be had is skipped, and its line says why.
 """
 
 from __future__ import annotations

