@@ -53,9 +53,9 @@ DECLARE
     tag text;
 BEGIN
     CASE
-        WHEN win ~ '^[ \t\n\r\f\v]' THEN
+        WHEN win ~ '^[ \t\n\r\f]' THEN
             kind := 'space';
-            token := pg_catalog.substring(win, '^[ \t\n\r\f\v]+');
+            token := pg_catalog.substring(win, '^[ \t\n\r\f]+');
         WHEN pg_catalog.left(win, 2) = '--' THEN
             kind := 'space';
             token := pg_catalog.substring(win, '^--[^\n\r]*');
@@ -272,7 +272,7 @@ BEGIN
     WHILE at <= most LOOP
         lexed := df._lex(source, at);
         IF lexed.kind = 'space' THEN
-            found_break := found_break OR lexed.token ~ '^[ \t\f\v]*[\n\r]';
+            found_break := found_break OR lexed.token ~ '^[ \t\f]*[\n\r]';
         ELSIF lexed.kind = 'comment' AND lexed.token IS NOT NULL THEN
             blocked := true;
         ELSE
@@ -479,7 +479,7 @@ COMMENT ON FUNCTION df._dsl_expression(bytea) IS 'A workflow text as an SQL expr
 CREATE FUNCTION df._is_dsl(fut text) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
-    opening text := pg_catalog.left(pg_catalog.ltrim(fut, E' \t\n\r\f\v('), 200);
+    opening text := pg_catalog.left(pg_catalog.ltrim(fut, E' \t\n\r\f('), 200);
     source bytea;
     at integer := 1;
     lexed record;

@@ -303,8 +303,8 @@ _LIMIT_HINT: Final = (
     "Simplify the workflow or break it into multiple instances. "
     "The limit is part of the language and the same everywhere; it is not a setting."
 )
-_LEAD: Final = re.compile(r"[ \t\n\r\f\v(]*")
-_OF_DF: Final = re.compile(r"""(?:"df"|[dD][fF])[ \t\n\r\f\v]*\.""")
+_LEAD: Final = re.compile(r"[ \t\n\r\f(]*")
+_OF_DF: Final = re.compile(r"""(?:"df"|[dD][fF])[ \t\n\r\f]*\.""")
 
 
 def _after_comment(text: str, at: int) -> int:

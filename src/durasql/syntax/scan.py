@@ -20,7 +20,8 @@ from durasql.source import Source, Span
 from durasql.syntax.strings import LiteralError, read_dollar, read_quoted
 from durasql.syntax.textmap import TextMap
 
-SPACE: Final = re.compile(r"[ \t\n\r\f\v]+")
+SPACE: Final = re.compile(r"[ \t\n\r\f]+")
+"""PostgreSQL 16 and later take a vertical tab for a blank too; the language is what all versions accept."""
 LINE_COMMENT: Final = re.compile(r"--[^\n\r]*")
 BLOCK_EDGE: Final = re.compile(r"/\*|\*/")
 _OPEN: Final = "\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u00b4\u00a0\u2007\u202f\u3000\ufeff\u200b"

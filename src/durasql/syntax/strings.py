@@ -13,7 +13,7 @@ from typing import Final
 from durasql.source import Span
 from durasql.syntax.textmap import TextMap
 
-_CONTINUED: Final = re.compile(r"[ \t\f\v]*(?:--[^\n\r]*)?[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*[\n\r])*'")
+_CONTINUED: Final = re.compile(r"[ \t\f]*(?:--[^\n\r]*)?[\n\r](?:[ \t\n\r\f]|--[^\n\r]*[\n\r])*'")
 """Two literals with a line end between them are one; comments may stand in between."""
 _PLAIN: Final = re.compile(r"[^']+")
 _ESCAPED: Final = re.compile(r"[^'\\]+")
