@@ -11,7 +11,7 @@ BENCHFLAGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-matrix check conformance crash bench golden pages docs clean
+.PHONY: help run test test-matrix check conformance crash chaos bench golden pages docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 22
@@ -36,8 +36,12 @@ check: $(VENV)/.test ## without a database, in seconds: style, types, import dir
 conformance: $(VENV)/.test ## the language: every case on real servers, beside its golden files
 	$(BIN)/python -m pytest conformance $(TESTFLAGS)
 
-crash: $(VENV)/.test ## kill workers and servers at every point and look for lost or doubled work
-	$(BIN)/python -m pytest -m crash $(TESTFLAGS)
+crash: $(VENV)/.test ## kill workers at every database call and look for lost or doubled work
+	DURASQL_CRASH=full $(BIN)/python -m pytest -m crash $(TESTFLAGS)
+
+MINUTES ?= 2
+chaos: $(VENV)/.test ## kill and freeze workers and stop the server at random for MINUTES, thousands of workflows
+	$(BIN)/python tests/crash/chaos.py --minutes $(MINUTES)
 
 bench: $(VENV)/.bench ## measure, beside the server's own limit and beside DBOS and Absurd
 	$(BIN)/python -m bench $(BENCHFLAGS)

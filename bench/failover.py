@@ -60,7 +60,8 @@ class Stand:
         row = self.watch.execute("SELECT df.start('SELECT pg_sleep(600) /* failover */')").fetchone()
         assert row is not None
         running = (
-            "SELECT w.pid FROM df.instances i JOIN df.workers w ON w.id = i.worker WHERE i.id = %s AND EXISTS ("
+            "SELECT w.pid FROM df.instances i JOIN df.workers w ON w.id = i.worker "
+            "WHERE i.id = %s AND EXISTS ("
             "SELECT FROM pg_stat_activity a WHERE a.state = 'active' AND a.query LIKE '%%/* failover */' "
             "AND a.application_name LIKE 'durasql step ' || w.id || ' %%')"
         )

@@ -34,7 +34,7 @@ LEASE: Final = 2.0
 OWNER: Final = "durasql_owner"
 SETTINGS: Final = {
     "max_connections": "200",
-    "fsync": "off",  # the machine stays up; an immediate stop loses what was not yet written, which is the point
+    "fsync": "off",  # the machine stays up; an immediate stop still loses what was not written
     "full_page_writes": "off",
     "log_min_messages": "fatal",
 }

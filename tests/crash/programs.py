@@ -12,8 +12,8 @@ _PROGRAMS = {
     "joins": "{a} ~> (({b} ~> {c}) & ({d} & ({e} ~> 'SELECT 1 AS deep'))) |=> 'j' ~> {f} ~> 'SELECT $j AS j'",
     "races": "{a} ~> df.race({b} ~> df.race('SELECT 5 AS won', df.sleep(600)), "
     "df.sleep(600) ~> {x}) |=> 'r' ~> {c} ~> 'SELECT $r AS r'",
-    "loop": "{a} ~> df.loop({b} ~> 'SELECT count(*) AS n FROM effects WHERE run = ''{{sys_label}}''' |=> 'n', "
-    "'SELECT $n < 4') ~> {c} ~> 'SELECT $n AS n'",
+    "loop": "{a} ~> df.loop({b} ~> 'SELECT count(*) AS n FROM effects WHERE run = ''{{sys_label}}''' "
+    "|=> 'n', 'SELECT $n < 4') ~> {c} ~> 'SELECT $n AS n'",
     "nested": "df.loop(df.loop({a} ~> 'SELECT 1', 'SELECT mod(count(*), 3) <> 0 FROM effects WHERE run = "
     "''{{sys_label}}'' AND what = ''a''') & {b}, "
     "'SELECT count(*) < 8 FROM effects WHERE run = ''{{sys_label}}''')",

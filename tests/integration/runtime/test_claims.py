@@ -7,6 +7,8 @@ from typing import Any
 
 from .conftest import Stage
 
+ROW = '[{"node":%d,"gen":"","seq":1,"state":"done","value":"{}"}]'
+
 
 async def sign_on(stage: Stage, token: str) -> tuple[Any, int]:
     """A worker's control connection without a worker."""
@@ -47,8 +49,7 @@ async def test_a_claim_that_began_early_sees_what_was_written_meanwhile(stage: S
     ).fetchone()
     assert claimed == (1,)
     await quick.execute(
-        'SELECT df._record(%s, \'quick\', %s, 1, \'[{"node":1,"gen":"","seq":1,"state":"done","value":"{}"}]\', p_park => true)',
-        (quick_id, victim),
+        "SELECT df._record(%s, 'quick', %s, 1, %s, p_park => true)", (quick_id, victim, ROW % 1)
     )
     await quick.execute("SELECT df._release(%s, 'quick', %s)", (quick_id, [victim]))
     await stage.sql("UPDATE df.instances SET due = now() WHERE id = %s", (victim,), stage.database.owner)
@@ -64,9 +65,7 @@ async def test_a_renewed_claim_shuts_the_old_one_out(stage: Stage) -> None:
     connection, number = await sign_on(stage, "t")
     await connection.execute("SELECT df._claim(%s, 't', 1)", (number,))
     await connection.execute("SELECT df._reload(%s, 't', %s, 1)", (number, id_))
-    late = (
-        'SELECT df._record(%s, \'t\', %s, %s, \'[{"node":0,"gen":"","seq":1,"state":"done","value":"{}"}]\')'
-    )
+    late = f"SELECT df._record(%s, 't', %s, %s, '{ROW % 0}')"
     try:
         await connection.execute(late, (number, id_, 1))
     except Exception as error:
