@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from difflib import unified_diff
 from pathlib import Path
 from typing import Any, Final
 
@@ -92,7 +93,10 @@ def _node_lines(node: Any, indent: str, role: str = "") -> Iterator[str]:
 @click.option("-e", "--expression", metavar="TEXT", help="The workflow itself, instead of files.")
 @click.option("-w", "--write", is_flag=True, help="Rewrite the files.")
 @click.option("--check", "check_only", is_flag=True, help="Only exit with 1 if a file is not canonical.")
-def fmt_command(files: tuple[str, ...], expression: str | None, write: bool, check_only: bool) -> int:
+@click.option("--diff", is_flag=True, help="Show what would change; exit with 1 if anything would.")
+def fmt_command(
+    files: tuple[str, ...], expression: str | None, write: bool, check_only: bool, diff: bool
+) -> int:
     """Format workflows.
 
     \b
@@ -111,7 +115,9 @@ def fmt_command(files: tuple[str, ...], expression: str | None, write: bool, che
     for source in sources:
         text = format_source(source.text, source.name)
         different += text != source.text
-        if check_only:
+        if diff:
+            sys.stdout.writelines(_difference(source, text))
+        elif check_only:
             if text != source.text:
                 render.line(source.name)
         elif write:
@@ -119,7 +125,14 @@ def fmt_command(files: tuple[str, ...], expression: str | None, write: bool, che
                 Path(source.name).write_text(text, encoding="utf-8")
         else:
             sys.stdout.write(text if text.endswith("\n") else text + "\n")
-    return 1 if check_only and different else 0
+    return 1 if (check_only or diff) and different else 0
+
+
+def _difference(source: Source, text: str) -> Iterator[str]:
+    """A unified diff from the text to its canonical form."""
+    before, after = (item.splitlines(keepends=True) for item in (source.text, text))
+    for line in unified_diff(before, after, source.name, source.name):
+        yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
 
 
 @click.command("explain", short_help="Show the tree of a workflow, or where an instance stands.")

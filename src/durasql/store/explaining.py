@@ -14,11 +14,15 @@ import psycopg
 from psycopg import pq, sql
 from psycopg.conninfo import make_conninfo
 
+from durasql.errors import DatabaseUnreachable
 from durasql.store.failures import translated
 from durasql.store.queries import named
 
 _EXPLAIN: Final = "EXPLAIN (COSTS OFF) "
-_LIMITS: Final = "SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '10s'"
+_LIMITS: Final = (
+    "SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '10s'; "
+    "SET LOCAL standard_conforming_strings = on"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +97,28 @@ class Session:
         if answer.status == pq.ExecStatus.COMMAND_OK:
             answer = server.describe_prepared(b"")
         if answer.status != pq.ExecStatus.COMMAND_OK:
-            return _refusal(answer, 0)
+            return self._refused(answer, 0)
         columns = tuple(
             Column((answer.fname(at) or b"").decode(), answer.ftype(at)) for at in range(answer.nfields)
         )
         if explain:
-            explained = server.exec_((_EXPLAIN + statement).encode())
+            # Not exec_: the extended protocol takes one statement only, however the server cuts the text.
+            explained = server.exec_params((_EXPLAIN + statement).encode(), None)
             if explained.status != pq.ExecStatus.TUPLES_OK:
-                return _refusal(explained, len(_EXPLAIN))
+                return self._refused(explained, len(_EXPLAIN))
         return columns
+
+    def _refused(self, answer: pq.abc.PGresult, prefix: int) -> Refusal:
+        refusal = _refusal(answer, prefix)
+        if self._connection.pgconn.status != pq.ConnStatus.OK:
+            raise DatabaseUnreachable(f"lost the database while it planned: {refusal.message}")
+        return refusal
 
     def _must(self, command: bytes) -> None:
         answer = self._connection.pgconn.exec_(command)
         if answer.status != pq.ExecStatus.COMMAND_OK:
-            raise psycopg.errors.lookup(_refusal(answer, 0).sqlstate or "XX000")(_refusal(answer, 0).message)
+            refusal = self._refused(answer, 0)
+            raise psycopg.errors.lookup(refusal.sqlstate)(refusal.message)
 
     def _rows(self, name: str) -> list[Any]:
         self._must(self._begin)

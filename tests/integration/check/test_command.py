@@ -55,3 +55,19 @@ def test_l13_verbose_shows_the_next_times_of_schedules(check: Any) -> None:
 def test_sarif(check: Any) -> None:
     code, shown = check("--format", "sarif", "-e", "'SELEC'")
     assert code == 2 and '"ruleId": "E213"' in shown
+
+
+def test_fmt_shows_what_it_would_change(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "a.dsql"
+    file.write_text("'SELECT 1'   ~> 'SELECT 2'")
+    assert entry.run(["fmt", "--diff", str(file)]) == 1
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0] == f"--- {file}"
+    assert lines[-3:] == [
+        "-'SELECT 1'   ~> 'SELECT 2'",
+        "\\ No newline at end of file",
+        "+'SELECT 1' ~> 'SELECT 2'",
+    ]
+    assert entry.run(["fmt", "-w", str(file)]) == 0
+    assert entry.run(["fmt", "--diff", str(file)]) == 0
+    assert capfd.readouterr().out == ""

@@ -11,6 +11,7 @@ from durasql.check.run import findings
 from durasql.codes import CODES
 from durasql.errors import DatabaseUnreachable, Diagnostic, PermissionDenied
 from durasql.source import Source
+from durasql.store.explaining import Refusal, Session
 from durasql.store.plan import plan
 from durasql.syntax import parse
 
@@ -172,3 +173,36 @@ def test_a_server_without_schema_df_plans_too(empty_database: str) -> None:
 def test_every_server_code_is_tested_here() -> None:
     text = Path(__file__).read_text(encoding="utf-8")
     assert all(f'"{code}"' in text for code in CODES if CODES[code].found_by.endswith("--dsn"))
+
+
+def test_p9_a_lock_is_not_waited_for(shop: Any) -> None:
+    with shop.connect(autocommit=False) as connection:
+        connection.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
+        (found,) = found_in(shop, "'SELECT * FROM orders'")
+    assert found.code == "I242" and "lock timeout" in found.message
+
+
+def test_a_database_that_goes_away_is_no_finding(shop: Any) -> None:
+    source = Source("'SELECT pg_terminate_backend(pg_backend_pid())'")
+    assert plan(parse(source), source, shop.owner_dsn).diagnostics == ()
+    session = Session(shop.owner_dsn)
+    backend = session._connection.info.backend_pid
+    shop.cluster.execute(f"SELECT pg_terminate_backend({backend})")
+    with pytest.raises(DatabaseUnreachable):
+        session.plan("SELECT 1", explain=True)
+    session.close()
+
+
+def test_p6_one_statement_at_a_time_whatever_the_server_reads_in_it(shop: Any) -> None:
+    with shop.connect() as connection:
+        connection.execute(f"ALTER ROLE {shop.owner} SET standard_conforming_strings = off")
+    text = "$$SELECT 'a\\'' AS x; COMMIT; DELETE FROM orders; --'$$"
+    try:
+        found_in(shop, text)
+        session = Session(shop.owner_dsn)
+        refused = session.plan("SELECT 1; COMMIT; DELETE FROM orders", explain=True)
+        assert isinstance(refused, Refusal) and "multiple commands" in refused.message
+        session.close()
+    finally:
+        with shop.connect() as connection:
+            connection.execute(f"ALTER ROLE {shop.owner} RESET standard_conforming_strings")
