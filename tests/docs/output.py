@@ -27,7 +27,7 @@ def normal(text: str) -> str:
     seen: dict[str, str] = {}
     text = _ID.sub(lambda match: seen.setdefault(match.group(), f"<id{len(seen) + 1}>"), text)
     lines = [re.sub(r"(?<=\S)\s+", " ", line).rstrip() for line in text.strip("\n").splitlines()]
-    return "\n".join(lines)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
 
 
 def matches(promised: str, real: str) -> bool:
