@@ -76,6 +76,7 @@ CREATE FUNCTION df._claim(p_worker integer, p_token text, p_limit integer, p_onl
 RETURNS TABLE (id text, epoch bigint, role text, superuser boolean, label text, database text, program text,
                owner oid, search_path text, vars jsonb, history json, inbox json, now timestamptz)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off  -- a plan made while the table was small is kept while it grows
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -84,6 +85,11 @@ DECLARE
     mine varchar[];
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
+    -- Nobody buries this worker before what it claims here can be seen, and what is buried claims nothing.
+    PERFORM FROM df._workers w WHERE w.id = p_worker FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'worker % is not registered (any more)', p_worker USING ERRCODE = 'DF002';
+    END IF;
     WITH candidates AS (
         SELECT i.id FROM df.instances i
         WHERE i.due <= clock_timestamp()

@@ -73,3 +73,17 @@ async def test_a_renewed_claim_shuts_the_old_one_out(stage: Stage) -> None:
     else:
         raise AssertionError("the old epoch was accepted")
     await connection.execute(late, (number, id_, 2))
+
+
+async def test_a_worker_is_not_buried_while_it_claims(stage: Stage) -> None:
+    """Found by chaos: a claim that committed after the burial belonged to nobody for ever."""
+    id_ = await stage.start("SELECT 1")
+    (dying, dying_id), (other, other_id) = await sign_on(stage, "d"), await sign_on(stage, "o")
+    await dying.execute("BEGIN")
+    await dying.execute("SELECT df._claim(%s, 'd', 1)", (dying_id,))
+    await stage.sql("UPDATE df._workers SET heartbeat = '-infinity' WHERE id = %s", (dying_id,), "postgres")
+    await other.execute("SELECT df._reap(%s, 'o')", (other_id,))
+    await dying.execute("COMMIT")
+    row = await (await other.execute("SELECT df._reap(%s, 'o')", (other_id,))).fetchone()
+    assert row == (1,)
+    assert await stage.one("SELECT worker IS NULL AND due <= now() FROM df.instances WHERE id = %s", (id_,))
