@@ -10,7 +10,8 @@ any EXPLAIN, the planner may evaluate functions that are declared IMMUTABLE or S
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Final, NamedTuple
@@ -49,6 +50,7 @@ _ROW_TYPES: Final = {
     700: "numeric",
     701: "numeric",
 }
+_WORD: Final = re.compile(r"\w+")
 _GUESSES: Final = ("NULL", "'1'", "1", "''::text", "true")
 
 
@@ -81,12 +83,21 @@ def plan(workflow: ast.Workflow, source: Source, dsn: str, role: str | None = No
             known = {**session.variables, **variables, "sys_instance_id": "00000000"}
             known["sys_label"] = statement.label or ""
             planner = _Planner(source, session, statement.graph, known, created)
-            found.extend(planner.findings())
+            found.extend(_without_repeats(planner.findings()))
             shapes.update(planner.shapes())
     finally:
         for session in sessions.values():
             session.close()
     return Planned(tuple(found), shapes)
+
+
+def _without_repeats(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """Of what the workflow itself creates, one note for each thing is enough."""
+    said: set[str] = set()
+    for item in found:
+        if item.code != "I241" or item.message not in said:
+            yield item
+        said.add(item.message)
 
 
 def _created(workflow: ast.Workflow) -> Created:
@@ -161,7 +172,8 @@ class _Planner:
         yield from judged([self._refused(node, *item) for item in refused], self.session, self.source)
 
     def _refused(self, node: ast.Sql, text: Filled, cut: _Cut, refusal: Refusal) -> Statement:
-        names = mentioned(cut.tree)
+        # A name can stand in a literal too ('t'::regclass); then the server's message tells it.
+        names = mentioned(cut.tree) | set(_WORD.findall(refusal.message))
         others = self.created.anything - (_kind(cut) == "call_stmt")
         own = others > 0 or bool(names & self.created.names) or "search_path" in node.query
         own = own or (refusal.sqlstate == "42501" and self.created.privileges)

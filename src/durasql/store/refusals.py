@@ -25,7 +25,9 @@ _EXISTS: Final = ("42P07", "42710", "42723", "42P06")
 _RELATION: Final = re.compile(r'relation "(.+)" does not exist')
 _FUNCTION: Final = re.compile(r"(?:function|procedure) ([\w.]+)\(")
 _DENIED: Final = re.compile(r"permission denied for (\w+(?: \w+)?) (\S+)$")
-_WORD: Final = re.compile(r'[\w$]+(?:\s*\.\s*[\w$]+)*|"(?:[^"]|"")*"(?:\."(?:[^"]|"")*")*|\S')
+_WORD: Final = re.compile(
+    r"'(?:[^']|'')*'|" r'[\w$]+(?:\s*\.\s*[\w$]+)*|"(?:[^"]|"")*"(?:\."(?:[^"]|"")*")*|\S'
+)
 
 
 class Catalog(Protocol):
@@ -114,7 +116,7 @@ def _hint(statement: Statement, catalog: Catalog) -> str | None:
         found = _FUNCTION.search(message)
         return _nearest(found[1], catalog.functions) if found else None
     hint = statement.refusal.hint
-    return hint[:1].lower() + hint[1:] if hint else None
+    return hint[:1].lower() + hint[1:].rstrip(".") if hint else None
 
 
 def _nearest(name: str, known: list[str]) -> str | None:

@@ -44,6 +44,7 @@ BAD = {
     "function": ("'SELECT discuont(1)'", "E241", "discuont", "did you mean discount?"),
     "procedure": ("'CALL tidey(1)'", "E241", "tidey", "did you mean tidy?"),
     "type": ("'SELECT 1::monay'", "E241", "monay", ""),
+    "name in a literal": ("$$SELECT 'nope'::regclass$$", "E241", "'nope'", ""),
     "second statement": ("'SELECT 1; SELECT * FROM nope'", "E241", "nope", ""),
     "behind text that is longer": ("'SELECT ''é'', x FROM orders'", "E241", "x", ""),
     "behind references": (
@@ -109,6 +110,7 @@ OWN = {
     "function": "'CREATE FUNCTION twice(int) RETURNS int LANGUAGE sql RETURN $1' ~> 'SELECT twice(1)'",
     "type": "$$CREATE TYPE mood AS ENUM ('fine')$$ ~> $$SELECT 'fine'::mood$$",
     "anything": "'DO $x$ BEGIN CREATE TABLE fresh (x int); END $x$' ~> 'SELECT x FROM fresh'",
+    "a name in a literal": "'CREATE TABLE fresh (x int)' ~> $$SELECT 'fresh'::regclass$$",
     "search path": "'SET LOCAL search_path = elsewhere; SELECT * FROM hidden'",
 }
 
@@ -116,6 +118,12 @@ OWN = {
 @pytest.mark.parametrize("name", OWN)
 def test_what_the_workflow_creates_is_no_error(shop: Any, name: str) -> None:
     assert {item.code for item in found_in(shop, OWN[name])} == {"I241"}
+
+
+def test_one_note_for_each_thing_that_the_workflow_creates(shop: Any) -> None:
+    use = "'SELECT * FROM fresh'"
+    found = found_in(shop, f"'CREATE TABLE fresh (x int)' ~> {use} ~> {use} ~> 'SELECT 1 FROM fresh'")
+    assert [item.code for item in found] == ["I241"]
 
 
 def test_an_unset_variable_is_said(shop: Any) -> None:
