@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from durasql.cli import render
+from durasql.cli.processes import Processes, run
 from durasql.cli.target import Target, database_options
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ class _RoleDsn(click.ParamType[tuple[str, str]]):
 @click.option(
     "--drain", default=5.0, show_default=True, metavar="SECONDS", help="Time for steps when stopped."
 )
+@click.option(
+    "--processes", default="1", type=Processes(), show_default=True, help="Worker processes, or auto."
+)
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]))
 @database_options
 def worker_command(
@@ -54,6 +58,7 @@ def worker_command(
     sessions_per_role: int,
     role_dsns: tuple[tuple[str, str], ...],
     drain: float,
+    processes: int,
     log_level: str,
     target: Target,
 ) -> None:
@@ -64,12 +69,15 @@ def worker_command(
     \b
     durasql worker --dsn postgresql://app@db/app
     durasql worker --role-dsn 'reports=postgresql://reports@db/app' --concurrency 500
+    durasql worker --processes auto
     """
     from durasql_runtime.pool import PoolLimits
     from durasql_runtime.worker import WorkerConfig
 
     _log(log_level)
     with target.reached() as dsn:
+        if processes > 1:
+            sys.exit(run(processes, sys.argv[1:]))
         config = WorkerConfig(
             dsn,
             name=name,

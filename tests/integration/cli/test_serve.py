@@ -34,6 +34,18 @@ def test_a_worker_drains_on_a_signal(number: signal.Signals, database: Any, proc
         assert connection.execute("SELECT count(*) FROM df.workers").fetchone() == (0,)
 
 
+def test_several_processes_are_started_and_stopped_as_one(database: Any, process: Any) -> None:
+    workers = process("worker", "--dsn", database.owner_dsn, "--processes", "2")
+    for _ in range(2):
+        until(workers.stderr, "is ready")
+    with database.connect() as connection:
+        assert connection.execute("SELECT count(DISTINCT pid) FROM df.workers").fetchone() == (2,)
+        workers.send_signal(signal.SIGTERM)
+        workers.communicate()
+        assert workers.returncode == 0
+        assert connection.execute("SELECT count(*) FROM df.workers").fetchone() == (0,)
+
+
 def test_dev_runs_the_embedded_server_and_a_worker(data_dir: Path, process: Any, durasql: Any) -> None:
     embedded = ("--data-dir", str(data_dir))
     dev = process("dev", *embedded)
