@@ -523,14 +523,14 @@ DECLARE
     parsed record;
     place record;
     culprit integer;
-    type_name text;
+    made_type regtype;
     made text;
     state text; message text; detail text; hint text;
 BEGIN
     parsed := df._dsl_expression(source);
     BEGIN
-        EXECUTE 'SELECT pg_catalog.pg_typeof(v)::text, v::text FROM (SELECT ' || parsed.expression || ' AS v) AS built'
-            INTO type_name, made;
+        EXECUTE 'SELECT pg_catalog.pg_typeof(v), v::text FROM (SELECT ' || parsed.expression || ' AS v) AS built'
+            INTO made_type, made;
     EXCEPTION WHEN OTHERS THEN
         GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
     END;
@@ -548,8 +548,8 @@ BEGIN
     ELSIF made IS NULL THEN
         RAISE EXCEPTION 'Expression returned NULL' USING ERRCODE = 'null_value_not_allowed',
             HINT = 'A builder gives NULL when one of its arguments is NULL.';
-    ELSIF type_name <> 'text' THEN
-        RAISE EXCEPTION 'Invalid durable function: the workflow is a value of type %, not a step', type_name
+    ELSIF made_type <> 'text'::regtype THEN
+        RAISE EXCEPTION 'Invalid durable function: the workflow is a value of type %, not a step', made_type
             USING ERRCODE = 'datatype_mismatch', HINT = 'Put the SQL of a step in quotes.';
     END IF;
     RETURN made;
