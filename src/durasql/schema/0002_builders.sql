@@ -244,6 +244,10 @@ BEGIN
         RETURN made;
     ELSIF e.result_name IS NULL THEN
         RETURN pg_catalog.left(made, -1) || ',"result_name":' || pg_catalog.to_json(result_name)::text || '}';
+    ELSIF (e.result_name #>> '{}') !~ '^[a-zA-Z_][a-zA-Z0-9_]*$' THEN
+        -- df.start would refuse it, so the other front does; renaming must not hide it here.
+        RAISE EXCEPTION 'Invalid Durofut JSON: failed to deserialize workflow step: result_name ''%'' is not a valid identifier',
+            e.result_name #>> '{}' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     e.result_name := pg_catalog.to_json(result_name);
     RETURN df._join_members(e);

@@ -15,6 +15,7 @@ from durasql.syntax.signatures import BUILDERS, OPERATOR_ALIASES, OTHER_FUNCTION
 from durasql.syntax.values import ConversionError, Scalar, json_element, json_value, to_text
 
 JSON_FUNCTIONS: Final = ("jsonb_build_object", "jsonb_build_array", "json_build_object", "json_build_array")
+_OF_DF: Final = (*BUILDERS, *OPERATOR_ALIASES, "start", "setvar")
 
 
 def build_json(function: str, arguments: list[Scalar], span: Span) -> Scalar:
@@ -61,11 +62,8 @@ def unknown_function(name: tuple[str, ...]) -> tuple[str, str | None]:
         return f"{spelled} cannot be used as a workflow step", "call it from psql, or in a step's SQL"
     if name[:-1] in ((), ("public",)) and last in BUILDERS:
         return f"unknown function {spelled}", f"did you mean df.{last}?"
-    known = [
-        *(f"df.{builder}" for builder in (*BUILDERS, *OPERATOR_ALIASES, "start", "setvar")),
-        *JSON_FUNCTIONS,
-    ]
-    near = get_close_matches(spelled if "." in spelled else f"df.{spelled}", known, 1, 0.6)
+    known = {**{name: f"df.{name}" for name in _OF_DF}, **{name: name for name in JSON_FUNCTIONS}}
+    near = [known[name] for name in get_close_matches(last, known, 1, 0.6)]
     if near:
         return f"unknown function {spelled}", f"did you mean {near[0]}?"
     return (

@@ -238,6 +238,8 @@ def _quoted_twice(place: Place) -> Diagnostic | None:
     hint = (
         "write ~> between steps that run one after the other, & for both at once, | for the first to finish"
     )
+    if place.kind == "LOOP":
+        hint = "@> stands before the steps it repeats: … ~> @> ( … )"
     return place.report("E111", "an operator is missing between these two steps", hint, place.span)
 
 

@@ -282,8 +282,8 @@ class _Reader:
 def looks_like_dsl(text: str) -> bool:
     """Whether a text given to df.start is operator language rather than SQL.
 
-    It is when its first word after opening parentheses and comments is a string literal, `@>` or a function of
-    schema df; no statement begins so.
+    It is when its first word after opening parentheses and comments is a string literal, `@>` or a function
+    of schema df; no statement begins so.
     """
     at = 0
     while found := _LEAD.match(text, at):
