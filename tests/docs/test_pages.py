@@ -46,8 +46,11 @@ def test_the_page_tells_the_truth(path: Path, stage: Stage) -> None:
                 f"{promise.place}: promised\n{normal(promise.text)}\n--- printed\n{normal(real)}"
             )
     if WRITE:
-        write(path, printed)
-        surprises = [text for text in surprises if ": promised\n" not in text]
+        # What is written with a `…` was chosen by hand.
+        exact = [(promise, real) for promise, real in printed if "…" not in promise.text]
+        write(path, exact)
+        places = tuple(f"{promise.place}: promised" for promise, _ in exact)
+        surprises = [text for text in surprises if not text.startswith(places)]
     assert not surprises, "\n\n".join(surprises)
 
 
