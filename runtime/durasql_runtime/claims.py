@@ -183,6 +183,13 @@ class Control:
         row = await _one(self.connection, "SELECT instances FROM df.prune()", ())
         return int(row[0] or 0)
 
+    async def settings(self, names: Sequence[str]) -> dict[str, str | None]:
+        """Several installation settings at once."""
+        cursor = await self.connection.execute(
+            "SELECT name, df.setting(name) FROM unnest(%s::text[]) AS name", (list(names),)
+        )
+        return dict(await cursor.fetchall())
+
     async def setting(self, name: str) -> str | None:
         """One installation setting."""
         row = await _one(self.connection, "SELECT df.setting(%s)", (name,))

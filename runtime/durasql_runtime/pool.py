@@ -27,6 +27,7 @@ from tenacity import (
 )
 
 from durasql_runtime.session import Session
+from durasql_runtime.settings import Settings
 from durasql_runtime.wire import ConnectionLost, Wire
 
 log = logging.getLogger("durasql.pool")
@@ -88,7 +89,15 @@ class PoolLimits:
 class Pool:
     """Sessions of all roles that a worker serves."""
 
-    def __init__(self, dsn: str, role_dsns: Mapping[str, str], limits: PoolLimits, worker_name: str) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        role_dsns: Mapping[str, str],
+        limits: PoolLimits,
+        worker_name: str,
+        settings: Settings | None = None,
+    ) -> None:
+        self._settings = settings or Settings()
         self._dsn = dsn
         self._role_dsns = role_dsns
         self._limits = limits
@@ -230,6 +239,19 @@ class Pool:
 
     async def _login(self, dsn: str, overrides: dict[str, Any], role: str, database: str) -> Session:
         conninfo = _with_settings(dsn, overrides, f"durasql {self._name}")
+        connection = await self._connect(conninfo, role, database)
+        timeout = self._settings.step_statement_timeout
+        if timeout and role and not await _has_timeout(connection):
+            # As a start-up option, so that a RESET ALL comes back to it; a role's own setting wins.
+            await connection.close()
+            conninfo = _with_settings(
+                dsn, overrides, f"durasql {self._name}", f"-c statement_timeout={timeout}"
+            )
+            connection = await self._connect(conninfo, role, database)
+        return Session(Wire(connection), role, database)
+
+    async def _connect(self, conninfo: str, role: str, database: str) -> psycopg.AsyncConnection[Any]:
+        """Log in, waiting for what will pass. Raises `LoginRefused`."""
         patience = stop_after_delay(self._limits.login_patience)
         attempts = AsyncRetrying(
             wait=wait_random_exponential(multiplier=0.1, max=2),
@@ -241,12 +263,17 @@ class Pool:
         try:
             async for attempt in attempts:
                 with attempt:
-                    connection = await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
+                    return await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
         except psycopg.OperationalError as error:
             raise LoginRefused(
                 f"Failed to connect to database '{database}' as '{role}'. Error: {str(error).strip()}"
             ) from error
-        return Session(Wire(connection), role, database)
+        raise AssertionError("tenacity returns or raises")
+
+
+async def _has_timeout(connection: psycopg.AsyncConnection[Any]) -> bool:
+    row = await (await connection.execute("SHOW statement_timeout")).fetchone()
+    return row is not None and row[0] != "0"
 
 
 def _will_pass(error: BaseException) -> bool:
@@ -263,7 +290,7 @@ def _says(error: BaseException, words: Iterable[str]) -> bool:
     return any(word in text for word in words)
 
 
-def _with_settings(dsn: str, overrides: dict[str, Any], application_name: str) -> str:
+def _with_settings(dsn: str, overrides: dict[str, Any], application_name: str, more: str = "") -> str:
     options = conninfo_to_dict(dsn).get("options") or ""
     ours = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in _SETTINGS.items())
     kept = {key: value for key, value in overrides.items() if value is not None}
@@ -276,7 +303,7 @@ def _with_settings(dsn: str, overrides: dict[str, Any], application_name: str) -
             "connect_timeout": "30",
             **base,
             **kept,
-            "options": f"{options} {ours}".strip(),
+            "options": f"{options} {ours} {more}".strip(),
             "application_name": application_name[:63],
         },
     )

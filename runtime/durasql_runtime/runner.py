@@ -21,12 +21,14 @@ from durasql_runtime.claims import Claim, Control, Letter
 from durasql_runtime.journal import Key, Row, State
 from durasql_runtime.machine import Activation, Facts, Finish, Machine, Transition
 from durasql_runtime.outcome import Done, Failed, Outcome
+from durasql_runtime.pace import Pace
 from durasql_runtime.perform.performers import Performers
 from durasql_runtime.perform.step import Step
 from durasql_runtime.perform.waits import WAITS, Armed, arm, rearm, received
 from durasql_runtime.pool import Pool
 from durasql_runtime.record import Batch, Record, Recorder
 from durasql_runtime.session import SessionTainted, StepRefused
+from durasql_runtime.settings import Settings
 from durasql_runtime.wire import ConnectionLost
 
 log = logging.getLogger("durasql.run")
@@ -58,7 +60,7 @@ class Services:
     control: Control
     pool: Pool
     performers: Performers
-    max_iterations: int = 0
+    settings: Settings
     draining: bool = False
 
 
@@ -77,7 +79,9 @@ class Runner:
 
     def _begin(self, history: tuple[Row, ...]) -> None:
         """Set the machine to what the journal says."""
-        facts = Facts(self.claim.id, self.claim.label, self.claim.variables, self._services.max_iterations)
+        facts = Facts(
+            self.claim.id, self.claim.label, self.claim.variables, self._services.settings.loop_max_iterations
+        )
         self._machine, self._pending = Machine.replay(self._program, history, facts)
         self._recorder = Recorder(
             str(self._services.control.identity.id).encode(),
@@ -86,6 +90,7 @@ class Runner:
             self.claim.epoch,
             max((row.seq for row in history), default=0),
         )
+        self._pace = Pace(self._services.settings)
         self._armed: dict[Key, Armed] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._todo: list[Activation] = []
@@ -265,6 +270,7 @@ class Runner:
         return following
 
     async def _advance(self, step: Step, activation: Activation) -> Activation | None:
+        await self._pace.keep(activation.key)
         outcome = await self._perform(step, activation)
         async with self._lock:
             if self._over or activation.key not in self._machine.ready:
@@ -341,6 +347,7 @@ class Runner:
             and step.is_open
             and following is not None
             and following.instruction.op is Op.SQL
+            and not self._pace.holds(following.key)
             and not self._services.draining
             and not (batch.finish or batch.park or self._todo or self._armed)
             and len(self._machine.ready) == 1
@@ -351,6 +358,7 @@ class Runner:
         nothing to wait for.
         """
         batch.rows.extend(transition.rows)
+        self._pace.turn(transition)
         for key in transition.cancelled:
             self._stop(key)
             batch.drop(key)

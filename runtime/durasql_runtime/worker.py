@@ -28,6 +28,7 @@ from durasql_runtime.pool import LoginRefused, Pool, PoolLimits
 from durasql_runtime.programs import Programs
 from durasql_runtime.runner import Runner, Services
 from durasql_runtime.session import StepRefused
+from durasql_runtime.settings import Settings
 from durasql_runtime.wire import ConnectionLost
 
 log = logging.getLogger("durasql.worker")
@@ -153,18 +154,17 @@ class Worker:
 
     async def _open(self, control: Control) -> Services:
         config = self._config
-        limit = int(await control.setting("max_result_bytes") or 0)
-        iterations = int(await control.setting("loop_max_iterations") or 0)
+        settings = Settings()
+        settings.update(await control.settings(Settings.names()))
         # df._strays knows the sessions of lost workers by this name.
-        pool = Pool(
-            config.dsn, config.role_dsns, config.pool, f"step {control.identity.id} {config.shown_name}"
-        )
+        name = f"step {control.identity.id} {config.shown_name}"
+        pool = Pool(config.dsn, config.role_dsns, config.pool, name, settings)
 
         async def connection() -> psycopg.AsyncConnection[Any]:
             return control.connection
 
-        performers = Performers(connection, limit)
-        services = Services(control, pool, performers, iterations, self._stopping.is_set())
+        performers = Performers(connection, settings)
+        services = Services(control, pool, performers, settings, self._stopping.is_set())
         self._services = services
         return services
 
@@ -348,16 +348,17 @@ class Worker:
             if self._services is not None and (freed or rounds % 10 == 0):
                 self._aside(self._end_strays(control, self._services.pool))
             rounds += 1
+            if rounds % 2 == 0 and self._services is not None:
+                self._services.settings.update(await control.settings(Settings.names()))
             if rounds % 20 == 0 and self._services is not None:
                 await control.wake(None)
                 await self._check_runs(control, None)
                 self._services.pool.close_idle()
-                await self._prune(control)
+                await self._prune(control, self._services.settings.reconcile_interval)
             await asyncio.sleep(_HEARTBEAT)
 
-    async def _prune(self, control: Control) -> None:
+    async def _prune(self, control: Control, interval: float) -> None:
         """A batch of retention, every `reconcile_interval`; while there is more to remove, every time."""
-        interval = float(await control.setting("reconcile_interval") or 0)
         now = asyncio.get_running_loop().time()
         if interval and now - self._pruned >= interval and not await control.prune():
             self._pruned = now

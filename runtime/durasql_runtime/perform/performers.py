@@ -13,6 +13,7 @@ from durasql_runtime.machine import Activation
 from durasql_runtime.outcome import Outcome
 from durasql_runtime.perform.sql import SqlPerformer
 from durasql_runtime.perform.step import Step
+from durasql_runtime.settings import Settings
 from durasql_runtime.substitute import Scope, substitute_raw, whole_value
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ Attempt: TypeAlias = Callable[[Key], Awaitable[None]]
 class Performers:
     """Performs leaves. One for all instances of a worker."""
 
-    def __init__(self, connect: Connect, max_result_bytes: int) -> None:
+    def __init__(self, connect: Connect, settings: Settings) -> None:
         self._connect = connect
-        self._sql = SqlPerformer(max_result_bytes)
+        self._sql = SqlPerformer(settings)
 
     @cached_property
     def _http(self) -> HttpPerformer:

@@ -18,6 +18,7 @@ from durasql_runtime.perform.step import Step
 from durasql_runtime.pool import LoginRefused
 from durasql_runtime.results import ResultTooLarge, StepResult, step_result, type_oids
 from durasql_runtime.session import StepRefused
+from durasql_runtime.settings import Settings
 from durasql_runtime.substitute import Scope, SubstituteError, substitute_sql
 
 _HAS_RECEIPTS: Final = (
@@ -31,8 +32,8 @@ _NOTHING: Final = Done('{"rows":[],"row_count":0}')
 class SqlPerformer:
     """Runs one statement template at a time; remembers the types of each database."""
 
-    def __init__(self, max_result_bytes: int) -> None:
-        self._limit = max_result_bytes
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._catalogs: dict[str, Catalog] = {}
 
     async def perform(
@@ -73,8 +74,8 @@ class SqlPerformer:
         await attempt(key)
         chunks: Sequence[PGresult] = ()
         for part in statement.statements:
-            chunks = await step.run_outside(part, self._limit)
-        return _done(step_result(chunks, self._catalog(step), self._limit))
+            chunks = await step.run_outside(part, self._settings.max_result_bytes)
+        return _done(step_result(chunks, self._catalog(step), self._settings.max_result_bytes))
 
     async def _elsewhere(
         self, step: Step, key: Key, statement: Statement, attempt: Callable[[Key], Awaitable[None]]
@@ -95,7 +96,7 @@ class SqlPerformer:
         return done
 
     async def _inside(self, step: Step, statement: Statement) -> Done:
-        chunks = await step.run(statement.statements, self._limit)
+        chunks = await step.run(statement.statements, self._settings.max_result_bytes)
         if not chunks:
             return _NOTHING
         catalog = self._catalog(step)
@@ -104,7 +105,7 @@ class SqlPerformer:
             session = await step.session()
             answer = await session.extra(TYPE_QUERY, [type_parameter(unknown)])
             catalog = catalog.learned(unknown, answer)
-        return _done(step_result(chunks, catalog, self._limit))
+        return _done(step_result(chunks, catalog, self._settings.max_result_bytes))
 
     def _catalog(self, step: Step) -> Catalog:
         return self._catalogs.setdefault(step.database, Catalog())

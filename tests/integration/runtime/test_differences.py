@@ -45,6 +45,29 @@ async def test_a_cap_on_iterations_is_a_setting(stage: Stage) -> None:
     assert await stage.one("SELECT count(*) FROM effects") == 5
 
 
+async def test_a_floor_under_iterations_is_a_setting(stage: Stage) -> None:
+    """E7: the database's own times of the iterations are the judge."""
+    await stage.setting("loop_min_interval", "0.3")
+    await stage.sql("CREATE TABLE turns (at timestamptz DEFAULT clock_timestamp())")
+    async with stage.worker():
+        await stage.run("df.loop('INSERT INTO turns DEFAULT VALUES', 'SELECT count(*) < 4 FROM turns')")
+    gaps = "SELECT at - lag(at) OVER (ORDER BY at) AS gap FROM turns"
+    assert await stage.one(f"SELECT min(gap) >= '0.25 s' FROM ({gaps}) t") is True
+
+
+async def test_a_step_may_take_as_long_as_the_setting_says_unless_its_role_says_more(stage: Stage) -> None:
+    """E13."""
+    await stage.setting("step_statement_timeout", "100")
+    async with stage.worker():
+        outcome = await stage.run("'SELECT pg_sleep(60)'")
+        assert "canceling statement due to statement timeout" in outcome.error
+        assert (await stage.run("'SELECT 1'")).status == "completed"
+    await stage.sql(f'ALTER ROLE "{stage.role}" SET statement_timeout = 77777')
+    async with stage.worker():
+        outcome = await stage.run("'SHOW statement_timeout'")
+        assert outcome.value["rows"] == [{"statement_timeout": "77777ms"}]
+
+
 async def test_several_workers_share_the_work(stage: Stage) -> None:
     """E8: more slow steps at a time than any of them may have."""
     async with stage.worker(concurrency=3), stage.worker(concurrency=3), stage.worker(concurrency=3):
