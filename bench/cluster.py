@@ -55,10 +55,15 @@ class Cluster:
         with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
             file.write(script)
             file.flush()
-            command = [
-                str(self.server.bin_dir / "pgbench"), "--no-vacuum", "--protocol=prepared", f"--file={file.name}",
-                f"--client={clients}", "--jobs=2", f"--time={seconds}", self.dsn(database, user),
-            ]  # fmt: skip
+            options = [
+                "--no-vacuum",
+                "--protocol=prepared",
+                "--jobs=2",
+                f"--client={clients}",
+                f"--time={seconds}",
+            ]
+            command = [str(self.server.bin_dir / "pgbench"), *options, f"--file={file.name}"]
+            command.append(self.dsn(database, user))
             done = subprocess.run(command, capture_output=True, text=True, check=True)
         line = next(line for line in done.stdout.splitlines() if line.startswith("tps"))
         return float(line.split()[2])

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,7 @@ def worker(cluster: Cluster, processes: int = 1) -> Iterator[list[int]]:
     started = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(processes)]
     try:
         with psycopg.connect(cluster.dsn("durasql"), autocommit=True) as connection:
-            _poll(connection, "SELECT count(*) >= %s FROM df._workers WHERE idle", (processes,))
+            _poll(connection, "SELECT count(*) >= %s FROM df._workers WHERE idle", (processes,), started)
         yield [process.pid for process in started]
     finally:
         for process in started:
@@ -119,9 +119,16 @@ def _await_all(app: psycopg.Connection[Any]) -> None:
         raise RuntimeError(f"a workflow failed: {row[0]}")
 
 
-def _poll(connection: psycopg.Connection[Any], question: str, parameters: tuple[Any, ...] = ()) -> None:
+def _poll(
+    connection: psycopg.Connection[Any],
+    question: str,
+    parameters: tuple[Any, ...] = (),
+    alive: Sequence[subprocess.Popen[bytes]] = (),
+) -> None:
     deadline = time.monotonic() + _PATIENCE
     while True:
+        if any(process.poll() is not None for process in alive):
+            raise RuntimeError("a worker ended by itself; start one by hand to see why")
         row = connection.execute(question.encode(), parameters).fetchone()
         if row is not None and row[0]:
             return
