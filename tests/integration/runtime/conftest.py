@@ -3,7 +3,8 @@
     stage       stage.start(text) -> id; await stage.outcome(id); await stage.run(text); stage.sql(…)
     working     the same with a worker that runs until the test is over
 
-Waiting is PostgreSQL's: `df.await_instance`, or `stage.until(query)`, which asks until a query says true.
+Waiting is `stage.until(query)`, which asks until a query says true. Not `df.await_instance`, whose snapshot
+lasts as long as it waits: CREATE INDEX CONCURRENTLY and its kin wait for older snapshots to end.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ class Stage:
 
     async def outcome(self, id_: str) -> Outcome:
         """Wait until an instance is over."""
-        await self.sql("SELECT df.await_instance(%s, %s)", (id_, PATIENCE), "postgres")
+        over = "SELECT status NOT IN ('pending', 'running') FROM df.instances WHERE id = %s"
+        await self.until(over, (id_,), "postgres")
         (row,) = await self.sql("SELECT status, output FROM df.instances WHERE id = %s", (id_,), "postgres")
         return Outcome(id_, *row)
 
