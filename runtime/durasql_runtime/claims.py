@@ -26,6 +26,7 @@ from durasql.errors import (
     SchemaMissing,
     StoreError,
 )
+from durasql.store.install import migrations
 from durasql_runtime.journal import Row, State
 
 _READ_ONLY: Final = "25006"
@@ -81,6 +82,7 @@ class Control:
         token = secrets.token_hex(16)
         try:
             await _refuse_pooler(connection)
+            await _require_schema(connection)
             row = await _one(
                 connection,
                 "SELECT df._hello(%s, %s, %s, %s, %s)",
@@ -265,6 +267,17 @@ async def _refuse_pooler(connection: psycopg.AsyncConnection[Any]) -> None:
         raise StoreError(
             "there is a connection pooler between this worker and PostgreSQL",
             hint="point the worker's DSN at PostgreSQL itself; callers of df.start may use the pooler",
+        )
+
+
+async def _require_schema(connection: psycopg.AsyncConnection[Any]) -> None:
+    """A worker of a later version speaks to functions that this schema does not have."""
+    found = (await _one(connection, "SELECT df._schema_version()", ()))[0]
+    needed = migrations()[-1].version
+    if found is not None and found < needed:
+        raise SchemaMissing(
+            f"schema df is at migration {found:04}, this worker needs {needed:04}",
+            hint="upgrade the schema first, as its owner: durasql db install --dsn …",
         )
 
 

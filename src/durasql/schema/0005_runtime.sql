@@ -21,6 +21,15 @@ CREATE FUNCTION df._worker_lock_class() RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$ SELECT 1684430711 $$;
 COMMENT ON FUNCTION df._worker_lock_class() IS 'Advisory lock class of live workers.';
 
+CREATE FUNCTION df._schema_version() RETURNS integer
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (SELECT max(m.version) FROM df.migrations m);
+END
+$$;
+COMMENT ON FUNCTION df._schema_version() IS 'The number of the last migration: a worker that needs a later one does not begin.';
+
 CREATE FUNCTION df._hello(p_name text, p_host text, p_pid integer, p_version text, p_token text) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$

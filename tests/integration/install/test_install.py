@@ -10,6 +10,7 @@ import pytest
 
 from durasql.errors import DatabaseUnreachable, PermissionDenied, SchemaMissing, StoreError
 from durasql.store import install as schema
+from durasql_runtime.claims import Control
 
 
 def one(dsn: str, query: str) -> Any:
@@ -49,6 +50,17 @@ def test_an_old_schema_is_upgraded_in_place(empty_database: str, monkeypatch: py
     monkeypatch.undo()
     assert [m.version for m in schema.status(empty_database).pending] == [m.version for m in everything[1:]]
     assert schema.install(empty_database) == list(everything[1:])
+
+
+async def test_a_worker_does_not_begin_on_an_older_schema(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = schema.migrations()
+    monkeypatch.setattr(schema, "migrations", lambda: everything[:-1])
+    schema.install(empty_database)
+    monkeypatch.undo()
+    with pytest.raises(SchemaMissing, match=r"is at migration \d{4}, this worker needs"):
+        await Control.sign_on(empty_database, "new")
 
 
 def test_a_failing_migration_names_its_line_and_leaves_the_ones_before(
