@@ -143,6 +143,19 @@ def test_nodes_are_read_only(database: Any, statement: str) -> None:
         user.execute(statement)
 
 
+def test_joining_nodes_looks_at_the_joined_instances_only(database: Any) -> None:
+    """A dashboard's join must not derive the nodes of every instance there ever was."""
+    role = database.role()
+    with database.connect(role) as user:
+        if user.info.server_version < 150000:
+            pytest.skip("views of PostgreSQL 14 cannot ask as their user")
+        plan = user.execute(
+            "EXPLAIN SELECT n.status FROM df.nodes n JOIN df.instances i ON i.id = n.instance_id"
+            " WHERE i.label = 'nightly'"
+        ).fetchall()
+    assert not [line for (line,) in plan if "Subquery Scan" in line]
+
+
 @pytest.mark.parametrize(
     "columns", ["id", "root_node", "submitted_by", "status", "created_at", "completed_at", "output", "epoch"]
 )
