@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from psycopg import pq
 from psycopg.pq.abc import PGresult
 
+from durasql.statement import classify
 from durasql_runtime.catalog import TYPE_QUERY, Catalog, type_parameter
 from durasql_runtime.results import ResultTooLarge, StepResult, step_result, type_oids
-from durasql.statement import classify
 from durasql_runtime.substitute import Scope, SubstituteError, substitute_sql
 
 
