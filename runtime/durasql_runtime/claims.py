@@ -6,6 +6,7 @@ call proves the worker's token; the database decides.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import secrets
@@ -16,6 +17,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import psycopg
+from tenacity import AsyncRetrying, retry_if_exception, wait_exponential
 
 from durasql import __version__
 from durasql.errors import (
@@ -30,6 +32,12 @@ from durasql.store.install import migrations
 from durasql_runtime.journal import Row, State
 
 _READ_ONLY: Final = "25006"
+_LOCKED: Final = "55P03"
+_CLAIM: Final = (
+    "SELECT id, epoch, role, superuser, label, database, program, owner, search_path, vars::text, "
+    "history::text, inbox::text, now FROM df._claim(%s, %s, %s, %s)"
+)
+"""Documents as text: roles have a say in them, and one that cannot be read concerns its instance only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,8 @@ class Claim:
     history: tuple[Row, ...] = field(repr=False)
     inbox: tuple[Letter, ...] = field(repr=False)
     now: datetime
+    defect: str | None = None
+    """Why the instance cannot be run, when what came with the claim cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +108,7 @@ class Control:
 
     async def claim(self, limit: int, only: str | None = None) -> list[Claim]:
         """Claim up to `limit` due instances; `only` names the one instance this worker is for."""
-        cursor = await self.connection.execute(
-            "SELECT * FROM df._claim(%s, %s, %s, %s)", (*self._me, limit, only), prepare=True
-        )
+        cursor = await self.connection.execute(_CLAIM, (*self._me, limit, only), prepare=True)
         return [_claim(row) for row in await cursor.fetchall()]
 
     async def next_due(self) -> float | None:
@@ -110,18 +118,18 @@ class Control:
 
     async def renew(self, claim: Claim) -> Claim:
         """The same claim under a new epoch, with the journal and inbox read again. Raises `LeaseLost`."""
+        query = "SELECT epoch, history::text, inbox::text, now FROM df._reload(%s, %s, %s, %s)"
         try:
-            row = await _one(
-                self.connection,
-                "SELECT epoch, history, inbox, now FROM df._reload(%s, %s, %s, %s)",
-                (*self._me, claim.id, claim.epoch),
-            )
+            async for attempt in _while_locked():
+                with attempt:
+                    row = await _one(self.connection, query, (*self._me, claim.id, claim.epoch))
         except psycopg.Error as error:
             if error.sqlstate in ("DF001", "DF002"):
                 raise LeaseLost(str(error)) from error
             raise
         epoch, history, inbox, now = row
-        return replace(claim, epoch=epoch, history=read_history(history), inbox=read_inbox(inbox), now=now)
+        renewed = replace(claim, epoch=epoch, now=now)
+        return _with_documents(renewed, None, history, inbox)
 
     async def held(
         self, instance_ids: Sequence[str] | None = None
@@ -163,7 +171,11 @@ class Control:
 
     async def refuse(self, claim: Claim, error: str) -> None:
         """Fail an instance that cannot be admitted."""
-        await self._call("SELECT df._refuse(%s, %s, %s, %s, %s)", (*self._me, claim.id, claim.epoch, error))
+        async for attempt in _while_locked():
+            with attempt:
+                await self._call(
+                    "SELECT df._refuse(%s, %s, %s, %s, %s)", (*self._me, claim.id, claim.epoch, error)
+                )
 
     async def heartbeat(self, *, idle: bool, running: int) -> None:
         """Say that the worker lives."""
@@ -210,6 +222,19 @@ class Control:
         await self.connection.execute(query.encode(), params)
 
 
+def _while_locked() -> AsyncRetrying:
+    """Ask again for as long as somebody holds the instance's row. A role can hold its own for ever, so the
+    worker's one connection never waits for it: between attempts it is everybody's.
+    """
+    return AsyncRetrying(
+        retry=retry_if_exception(
+            lambda error: isinstance(error, psycopg.Error) and error.sqlstate == _LOCKED
+        ),
+        wait=wait_exponential(multiplier=0.02, max=2),
+        reraise=True,
+    )
+
+
 async def open_connection(dsn: str, application_name: str) -> psycopg.AsyncConnection[Any]:
     """An autocommit connection; a failure is `DatabaseUnreachable` in plain words."""
     try:
@@ -245,12 +270,34 @@ def read_inbox(document: Any) -> tuple[Letter, ...]:
 
 
 def _claim(row: Sequence[Any]) -> Claim:
-    id_, epoch, role, superuser, label, database, program, owner, search_path, *rest = row
-    variables, history, inbox, now = rest
-    return Claim(
-        id_, epoch, role, superuser, label, database, program, owner, search_path,
-        variables or {}, read_history(history), read_inbox(inbox), now,
+    id_, epoch, role, superuser, label, database, program, owner, search_path, *documents, now = row
+    claim = Claim(
+        id_, epoch, role, superuser, label, database, program, owner, search_path, {}, (), (), now
     )  # fmt: skip
+    try:
+        return _with_documents(claim, *documents)
+    except StoreError as error:
+        return replace(claim, defect=error.message)
+
+
+def _with_documents(claim: Claim, variables: str | None, history: str | None, inbox: str | None) -> Claim:
+    """The claim with what came as JSON. Raises `StoreError` for what only a forger can have written."""
+    try:
+        return replace(
+            claim,
+            variables=_variables(variables) or claim.variables,
+            history=read_history(json.loads(history or "[]")),
+            inbox=read_inbox(json.loads(inbox or "[]")),
+        )
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StoreError(f"the instance cannot be read: {error}") from None
+
+
+def _variables(document: str | None) -> dict[str, str]:
+    found = json.loads(document or "{}")
+    if not all(isinstance(value, str) for value in found.values()):
+        raise ValueError("its variables are not all text")
+    return dict(found)
 
 
 async def _one(connection: psycopg.AsyncConnection[Any], query: str, params: Sequence[Any]) -> Any:

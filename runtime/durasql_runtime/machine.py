@@ -146,6 +146,8 @@ class Machine:
             if budget < 0:
                 raise ProgramError("the program runs in circles without ever performing a step")
         self._runnable.clear()
+        if self.finished is None and not self.ready:
+            raise ProgramError("the program comes to a halt without an end")
         if self.finished is not None:
             self._now.finish = self.finished
             self._now.cancelled.extend(self.ready)
@@ -162,6 +164,8 @@ class Machine:
 
     def _leaf(self, strand: Strand, instruction: Instruction) -> bool:
         key = (instruction.node, strand.gen)
+        if key in self.ready:
+            raise ProgramError(f"two branches of the program lead to the same step, node {instruction.node}")
         activation = Activation(key, instruction, strand)
         self.ready[key] = activation
         self._now.started.append(activation)

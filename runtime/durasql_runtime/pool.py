@@ -45,6 +45,9 @@ _SETTINGS: Final = {
 }
 """What every step's session starts with; a `RESET ALL` comes back to it."""
 
+_SHARED: Final = "-c lock_timeout=100"
+"""Sessions that all roles' records share wait no longer than this for a row that its role has locked."""
+
 _CROWDED: Final = ("too many", "remaining connection slots")
 """Words in a refused login that mean: wait for your turn, however long."""
 _PASSING: Final = (
@@ -131,7 +134,7 @@ class Pool:
         await self._control.slots.acquire()
         session: Session | None = None
         try:
-            session = self._reuse(self._control) or await self._login(self._dsn, {}, "", "")
+            session = self._reuse(self._control) or await self._login(self._dsn, {}, "", "", _SHARED)
             yield session
         except LoginRefused as error:
             raise ConnectionLost(str(error)) from error
@@ -237,8 +240,10 @@ class Pool:
             overrides["password"] = None
         return self._dsn, overrides
 
-    async def _login(self, dsn: str, overrides: dict[str, Any], role: str, database: str) -> Session:
-        conninfo = _with_settings(dsn, overrides, f"durasql {self._name}")
+    async def _login(
+        self, dsn: str, overrides: dict[str, Any], role: str, database: str, more: str = ""
+    ) -> Session:
+        conninfo = _with_settings(dsn, overrides, f"durasql {self._name}", more)
         connection = await self._connect(conninfo, role, database)
         timeout = self._settings.step_statement_timeout
         if timeout and role and not await _has_timeout(connection):

@@ -35,6 +35,7 @@ log = logging.getLogger("durasql.run")
 
 _LOSSES_BEFORE_GIVING_UP = 5
 """A step whose connection breaks this often takes the blame: it may be what breaks it."""
+_LOCKED = "55P03"
 _CONFLICTS_BEFORE_GIVING_UP = 20
 _CONFLICTS = frozenset({"40001", "40P01"})
 """A COMMIT refused for these succeeds when it is tried again, such as when two runs signal each other."""
@@ -436,8 +437,17 @@ class Runner:
         self._log(batch)
 
     async def _record_alone(self, record: Record) -> None:
-        async with self._services.pool.control() as session:
-            await session.record_alone(record)
+        """On a session that all roles share. Nobody waits there for a row that its role has locked."""
+        pause = 0.05
+        while True:
+            try:
+                async with self._services.pool.control() as session:
+                    return await session.record_alone(record)
+            except StepRefused as error:
+                if error.error.sqlstate != _LOCKED:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)
 
     def _log(self, batch: Batch) -> None:
         if not log.isEnabledFor(logging.INFO):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import socket
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
@@ -37,6 +38,11 @@ _POLL = 0.5
 """Seconds after which an idle worker looks without being woken: bounds what a lost notification costs."""
 _LOCKED = 0.05
 """Seconds until the next attempt to claim an instance that somebody has locked."""
+_STRAY_PATIENCE = 20.0
+"""Seconds for ending one lost worker's session."""
+_FORGED = re.compile("(?![0-9a-f]{8}$)")
+_MOST_UNHEARD = 10_000
+"""Instances remembered for a late signal; beyond, the database is asked for all that have one."""
 _HEARTBEAT = 1.0
 """Seconds between heartbeats, which also look for lost workers."""
 
@@ -73,6 +79,8 @@ class Worker:
         self._runs: dict[str, tuple[Runner | None, asyncio.Task[None]]] = {}
         self._services: Services | None = None
         self._unheard: set[str] = set()
+        self._suspects: set[str] = set()
+        self._checking: asyncio.Task[None] | None = None
         self._chores: set[asyncio.Task[None]] = set()
         self._declared_idle = False
         self._saturated = False
@@ -242,6 +250,8 @@ class Worker:
 
     async def _refusal(self, control: Control, claim: Claim) -> str | None:
         """Why an instance may not run at all."""
+        if claim.defect is not None:
+            return claim.defect
         if claim.role is None:
             return f"Instance {claim.id}: submitted_by role no longer exists in pg_roles"
         if claim.superuser and (await control.setting("enable_superuser_instances")) not in ("on", "true"):
@@ -308,12 +318,26 @@ class Worker:
         Anybody may send one, so the database is asked what there is to it.
         """
         kind, _, instance_id = payload.partition(":")
-        run = self._runs.get(instance_id)
-        if kind == "s" and instance_id and (run is None or run[0] is None):
-            self._unheard.add(instance_id)
-        elif self._services is not None and (run is not None or not payload):
-            self._aside(self._check_runs(self._services.control, [instance_id] if payload else None))
+        if kind == "s" and ((run := self._runs.get(instance_id)) is None or run[0] is None):
+            if len(self._unheard) < _MOST_UNHEARD and not _FORGED.match(instance_id):
+                self._unheard.add(instance_id)
+        elif not payload:
+            self._suspects.update(self._runs)
+        elif instance_id in self._runs:
+            self._suspects.add(instance_id)
+        self._check_suspects()
         self._wake.set()
+
+    def _check_suspects(self) -> None:
+        """One question at a time, however many notifications come: the heartbeat shares the connection."""
+        if (
+            self._suspects
+            and self._services is not None
+            and (self._checking is None or self._checking.done())
+        ):
+            ids, self._suspects = list(self._suspects), set()
+            self._checking = asyncio.create_task(self._check_runs(self._services.control, ids))
+            self._checking.add_done_callback(lambda _: self._check_suspects())
 
     async def _check_runs(self, control: Control, instance_ids: list[str] | None) -> None:
         """Stop those of these runs (None: all) whose claim is gone, and give the others their letters."""
@@ -335,7 +359,7 @@ class Worker:
         """A signal may have committed just after its instance was parked without it."""
         if self._unheard:
             ids, self._unheard = list(self._unheard), set()
-            if await control.wake(ids):
+            if await control.wake(ids if len(ids) < _MOST_UNHEARD else None):
                 self._wake.set()
 
     async def _beat(self, control: Control) -> None:
@@ -350,12 +374,19 @@ class Worker:
             rounds += 1
             if rounds % 2 == 0 and self._services is not None:
                 self._services.settings.update(await control.settings(Settings.names()))
+            if rounds % 5 == 0:
+                await self._let_go_of_the_rest(control)
             if rounds % 20 == 0 and self._services is not None:
                 await control.wake(None)
                 await self._check_runs(control, None)
                 self._services.pool.close_idle()
                 await self._prune(control, self._services.settings.reconcile_interval)
             await asyncio.sleep(_HEARTBEAT)
+
+    async def _let_go_of_the_rest(self, control: Control) -> None:
+        """What this worker holds and does not run: somebody had it locked when it was to be given back."""
+        held = await control.held()
+        await control.release([id_ for id_ in held if id_ not in self._runs])
 
     async def _prune(self, control: Control, interval: float) -> None:
         """A batch of retention, every `reconcile_interval`; while there is more to remove, every time."""
@@ -365,8 +396,15 @@ class Worker:
 
     async def _end_strays(self, control: Control, pool: Pool) -> None:
         """End the sessions that lost workers left behind: their locks stand in the way of successors."""
+        with suppress(psycopg.Error):
+            await asyncio.gather(*(self._end_stray(pool, *stray) for stray in await control.strays()))
+
+    async def _end_stray(self, pool: Pool, pid: int, role: str) -> None:
+        """One of them. Each for itself: a role may be out of reach, and anybody can give a session such a
+        name.
+        """
         try:
-            for pid, role in await control.strays():
+            async with asyncio.timeout(_STRAY_PATIENCE):
                 await pool.end_process(role, pid)
-        except (psycopg.Error, LoginRefused, StepRefused, ConnectionLost) as error:
+        except (psycopg.Error, LoginRefused, StepRefused, ConnectionLost, TimeoutError) as error:
             log.warning("cannot end a lost worker's session: %s", str(error).strip())

@@ -80,6 +80,10 @@ CREATE TABLE df.instances (
     CONSTRAINT instances_root_node_format_chk CHECK (root_node ~ '^[0-9a-f]{8}$'),
     CONSTRAINT instances_status_chk
         CHECK (status IN ('pending', 'running', 'completed', 'failed', 'cancelled')),
+    -- Every claim carries these, so what roles write here by hand must stay within what a worker can take.
+    CONSTRAINT instances_vars_chk CHECK (vars IS NULL
+        OR (jsonb_typeof(vars) = 'object' AND octet_length(vars::text) <= 16777216)),
+    CONSTRAINT instances_size_chk CHECK (octet_length(label) <= 65536 AND octet_length(search_path) <= 65536),
     CONSTRAINT instances_program_fkey FOREIGN KEY (submitted_by, program) REFERENCES df.programs (owner, hash)
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE df.instances IS 'Workflow runs; a role sees its own.';
@@ -122,6 +126,8 @@ CREATE TABLE df.journal (
     started_at timestamptz,
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT journal_pkey PRIMARY KEY (instance_id, node),
+    -- Times that neither Python nor PostgreSQL before 17 can reckon with would fail whoever looks for what is due.
+    CONSTRAINT journal_due_check CHECK (due BETWEEN '1970-01-01 00:00+00' AND '9999-01-01 00:00+00'),
     CONSTRAINT journal_state_check CHECK (state IN ('waiting', 'started', 'looping', 'done', 'failed', 'broken'))
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE df.journal IS 'What each instance did: the only execution state.';
@@ -135,7 +141,8 @@ CREATE TABLE df.signals (
     data text NOT NULL,
     sent_by regrole NOT NULL DEFAULT (quote_ident(current_user))::regrole,
     sent_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT signals_pkey PRIMARY KEY (instance_id, id)
+    CONSTRAINT signals_pkey PRIMARY KEY (instance_id, id),
+    CONSTRAINT signals_size_chk CHECK (octet_length(name) <= 65536 AND octet_length(data) <= 16777216)
 );
 COMMENT ON TABLE df.signals IS 'Signals sent and not yet taken by a wait.';
 ALTER TABLE df.signals ENABLE ROW LEVEL SECURITY;
@@ -156,7 +163,8 @@ CREATE POLICY vars_user_isolation ON df.vars
     USING (owner = (quote_ident(current_user))::regrole)
     WITH CHECK (owner = (quote_ident(current_user))::regrole);
 
--- A worker process. `token_hash` is the SHA-256 of a secret that only the worker knows.
+-- A worker process. `token_hash` is the SHA-256 of a secret that only the worker knows. `lock_key` names the session lock
+-- that shows it lives: anybody may take advisory locks, so nobody may know beforehand which one it will be.
 CREATE TABLE df._workers (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     epoch_id uuid NOT NULL DEFAULT gen_random_uuid(),
@@ -167,6 +175,7 @@ CREATE TABLE df._workers (
     role regrole NOT NULL,
     token_hash bytea NOT NULL,
     backend_pid integer NOT NULL,
+    lock_key integer NOT NULL DEFAULT (random() * 2147483647)::integer,
     idle boolean NOT NULL DEFAULT false,
     draining boolean NOT NULL DEFAULT false,
     running integer NOT NULL DEFAULT 0,
@@ -197,4 +206,5 @@ INSERT INTO df.settings (name, value, description) VALUES
     ('http_max_timeout', '3600', 'longest HTTP timeout in seconds'),
     ('http_use_proxy', 'off', 'whether workers honour the proxy variables of their environment'),
     ('step_statement_timeout', '0', 'milliseconds one SQL step may take; 0 leaves it to the role''s own setting'),
+    ('max_workers_per_role', '200', 'workers that may be signed on as one role'),
     ('lease_seconds', '10', 'seconds without a heartbeat after which a worker counts as lost');

@@ -16,7 +16,7 @@ AS $$ SELECT worker_role = instance_role OR has_function_privilege(worker_role::
 COMMENT ON FUNCTION df._serves(regrole, regrole) IS 'Whether a worker logged in as one role may run instances of another.';
 REVOKE ALL ON FUNCTION df._serves(regrole, regrole) FROM PUBLIC;
 
--- The class id of the session locks by which workers show that they live; the object id is the worker's.
+-- The class id of the session locks by which workers show that they live; the object id is their lock_key.
 CREATE FUNCTION df._worker_lock_class() RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$ SELECT 1684430711 $$;
 COMMENT ON FUNCTION df._worker_lock_class() IS 'Advisory lock class of live workers.';
@@ -34,13 +34,24 @@ CREATE FUNCTION df._hello(p_name text, p_host text, p_pid integer, p_version tex
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    me regrole := quote_ident(session_user)::regrole;
+    most integer := df.setting('max_workers_per_role');
     worker_id integer;
+    key integer;
 BEGIN
+    -- Everybody's heartbeat looks at every worker there is.
+    IF (SELECT count(*) FROM df._workers w WHERE w.role = me
+        AND w.heartbeat > clock_timestamp() - make_interval(secs => df.setting('lease_seconds')::double precision)) >= most THEN
+        RAISE EXCEPTION 'role % has % workers already', me, most USING ERRCODE = 'configuration_limit_exceeded',
+            HINT = 'Sign off some of them, or raise max_workers_per_role in df.settings.';
+    END IF;
     INSERT INTO df._workers (name, host, pid, version, role, token_hash, backend_pid)
-    VALUES (p_name, p_host, p_pid, p_version, quote_ident(session_user)::regrole,
+    VALUES (left(p_name, 200), left(p_host, 200), p_pid, left(p_version, 200), me,
             sha256(convert_to(p_token, 'UTF8')), pg_backend_pid())
-    RETURNING id INTO worker_id;
-    PERFORM pg_advisory_lock(df._worker_lock_class(), worker_id);
+    RETURNING id, lock_key INTO worker_id, key;
+    IF NOT pg_try_advisory_lock(df._worker_lock_class(), key) THEN
+        RAISE EXCEPTION 'the lock % of a new worker is taken', key USING ERRCODE = 'lock_not_available', HINT = 'Sign on again.';
+    END IF;
     RETURN worker_id;
 END
 $$;
@@ -187,9 +198,14 @@ BEGIN
     IF NOT df._serves(me.role, p_owner::regrole) THEN
         RAISE EXCEPTION 'worker % may not serve this role', p_worker USING ERRCODE = 'insufficient_privilege';
     END IF;
+    -- Somebody who is storing it may take for ever to commit; then it is stored another time.
     UPDATE df.programs p SET code = p_code, format = p_format
-    WHERE octet_length(p_code) <= 16 * octet_length(p.graph) + 4096 AND p.owner = p_owner::regrole AND p.hash = p_hash AND p.code IS NULL;
-    RETURN p.code FROM df.programs p WHERE p.owner = p_owner::regrole AND p.hash = p_hash;
+    FROM (SELECT c.owner, c.hash FROM df.programs c
+          WHERE octet_length(p_code) <= 16 * octet_length(c.graph) + 4096
+            AND c.owner = p_owner::regrole AND c.hash = p_hash AND c.code IS NULL
+          FOR NO KEY UPDATE SKIP LOCKED) AS free
+    WHERE p.owner = free.owner AND p.hash = free.hash;
+    RETURN coalesce(p.code, p_code) FROM df.programs p WHERE p.owner = p_owner::regrole AND p.hash = p_hash;
 END
 $$;
 COMMENT ON FUNCTION df._store_code(integer, text, oid, text, integer, text) IS
@@ -334,24 +350,59 @@ COMMENT ON FUNCTION df._park(text, integer[], text[]) IS
     'Puts a waiting instance back until its earliest deadline, or at once if a signal is there already.';
 REVOKE ALL ON FUNCTION df._park(text, integer[], text[]) FROM PUBLIC;
 
+-- Roles can lock their own instances for as long as they like. Workers have one connection for everything that concerns
+-- them all, so nothing done there waits for such a lock: what is locked is left for later.
+CREATE FUNCTION df._set_free(p_worker integer, p_instances text[] DEFAULT NULL, p_role regrole DEFAULT NULL) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    freed integer;
+BEGIN
+    UPDATE df.instances i SET worker = NULL, due = clock_timestamp(), epoch = i.epoch + 1
+    FROM (SELECT h.id FROM df.instances h
+          WHERE h.worker = p_worker AND (p_instances IS NULL OR h.id = ANY (p_instances))
+            AND (p_role IS NULL OR h.submitted_by = p_role)
+          FOR NO KEY UPDATE SKIP LOCKED) AS free
+    WHERE i.id = free.id;
+    GET DIAGNOSTICS freed = ROW_COUNT;
+    RETURN freed;
+END
+$$;
+COMMENT ON FUNCTION df._set_free(integer, text[], regrole) IS
+    'Takes from a worker what nobody has locked of these instances (NULL: all; of one role); how many.';
+REVOKE ALL ON FUNCTION df._set_free(integer, text[], regrole) FROM PUBLIC;
+
+CREATE FUNCTION df._bury(p_worker integer) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE df._workers w SET heartbeat = '-infinity', idle = false WHERE w.id = p_worker;
+    DELETE FROM df._workers w
+    WHERE w.id = p_worker AND NOT EXISTS (SELECT FROM df.instances i WHERE i.worker = p_worker);
+END
+$$;
+COMMENT ON FUNCTION df._bury(integer) IS 'Removes a worker; as long as it holds instances that are locked its row stays, for a later round.';
+REVOKE ALL ON FUNCTION df._bury(integer) FROM PUBLIC;
+
 CREATE FUNCTION df._release(p_worker integer, p_token text, p_instances text[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM df._known_here(p_worker, p_token);
-    UPDATE df.instances i SET worker = NULL, due = clock_timestamp(), epoch = i.epoch + 1
-    WHERE i.worker = p_worker AND i.id = ANY (p_instances);
+    PERFORM df._set_free(p_worker, p_instances);
     PERFORM pg_notify('df', 'w');
 END
 $$;
-COMMENT ON FUNCTION df._release(integer, text, text[]) IS 'Hands instances over to whoever claims them next.';
+COMMENT ON FUNCTION df._release(integer, text, text[]) IS
+    'Hands instances over to whoever claims them next; those that somebody has locked stay, so ask again later.';
 
 CREATE FUNCTION df._refuse(p_worker integer, p_token text, p_instance text, p_epoch bigint, p_error text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM df._known_here(p_worker, p_token);
-    PERFORM FROM df.instances i WHERE i.id = p_instance AND i.worker = p_worker AND i.epoch = p_epoch FOR NO KEY UPDATE;
+    PERFORM FROM df.instances i WHERE i.id = p_instance AND i.worker = p_worker AND i.epoch = p_epoch
+    FOR NO KEY UPDATE NOWAIT;
     IF FOUND THEN
         PERFORM df._finish(p_instance, 'failed', p_error);
     END IF;
@@ -373,39 +424,45 @@ COMMENT ON FUNCTION df._heartbeat(integer, text, boolean, integer) IS 'Says that
 
 -- A worker is lost when its session lock is gone (the process died or lost its connection) or when it has not been heard
 -- of for the lease. Safety does not rest on this judgement: the epoch does not let a wrongly buried worker write.
+CREATE FUNCTION df._lost() RETURNS SETOF integer
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT w.id FROM df._workers w
+    WHERE w.heartbeat < clock_timestamp() - make_interval(secs => df.setting('lease_seconds')::double precision)
+       OR NOT EXISTS (SELECT FROM pg_locks l
+                      WHERE l.locktype = 'advisory' AND l.granted AND l.pid = w.backend_pid
+                        AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+                        AND l.classid = df._worker_lock_class()::oid AND l.objid = w.lock_key::oid AND l.objsubid = 2)
+$$;
+COMMENT ON FUNCTION df._lost() IS 'The workers that are gone.';
+REVOKE ALL ON FUNCTION df._lost() FROM PUBLIC;
+
+-- Whoever calls this may leave the transaction open, and what it locked stays locked. So a worker that serves one role
+-- touches nothing but that role's.
 CREATE FUNCTION df._reap(p_worker integer, p_token text) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    me df._workers := df._known_here(p_worker, p_token);
+    everyone boolean := df._serves(me.role, 0::oid::regrole);
     lost record;
-    moved integer;
     total integer := 0;
-    lease interval := make_interval(secs => df.setting('lease_seconds')::double precision);
 BEGIN
-    PERFORM df._known_here(p_worker, p_token);
     FOR lost IN
         SELECT w.id FROM df._workers w
-        WHERE w.id <> p_worker
-          AND (w.heartbeat < clock_timestamp() - lease
-               OR NOT EXISTS (SELECT FROM pg_locks l
-                              WHERE l.locktype = 'advisory' AND l.granted AND l.pid = w.backend_pid
-                                AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-                                AND l.classid = df._worker_lock_class()::oid AND l.objid = w.id::oid AND l.objsubid = 2))
+        WHERE w.id <> p_worker AND w.id IN (SELECT df._lost()) AND (everyone OR w.role = me.role)
         FOR UPDATE SKIP LOCKED
     LOOP
-        -- A worker stopped in the middle of a record may hold a row's lock for ever: never wait for one here. The dead
-        -- worker's row stays until nothing is left of it, so a later round finds the rest.
-        WITH free AS (
-            SELECT i.id FROM df.instances i WHERE i.worker = lost.id FOR NO KEY UPDATE SKIP LOCKED
-        )
-        UPDATE df.instances i SET worker = NULL, due = clock_timestamp(), epoch = i.epoch + 1
-        FROM free WHERE i.id = free.id;
-        GET DIAGNOSTICS moved = ROW_COUNT;
-        total := total + moved;
-        UPDATE df._workers w SET heartbeat = '-infinity', idle = false WHERE w.id = lost.id;
-        DELETE FROM df._workers w
-        WHERE w.id = lost.id AND NOT EXISTS (SELECT FROM df.instances i WHERE i.worker = lost.id);
+        total := total + df._set_free(lost.id);
+        PERFORM df._bury(lost.id);
     END LOOP;
+    IF NOT everyone THEN
+        FOR lost IN
+            SELECT w.id FROM df._workers w WHERE w.id IN (SELECT df._lost()) AND w.role <> me.role
+        LOOP
+            total := total + df._set_free(lost.id, NULL, me.role);
+        END LOOP;
+    END IF;
     RETURN total;
 END
 $$;
@@ -416,8 +473,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM df._known_here(p_worker, p_token);
-    UPDATE df.instances i SET worker = NULL, due = clock_timestamp(), epoch = i.epoch + 1 WHERE i.worker = p_worker;
-    DELETE FROM df._workers w WHERE w.id = p_worker;
+    PERFORM df._set_free(p_worker);
+    PERFORM df._bury(p_worker);
     PERFORM pg_notify('df', 'w');
 END
 $$;
@@ -430,12 +487,13 @@ RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    me df._workers := df._known_here(p_worker, p_token);
+    everyone boolean := df._serves(me.role, 0::oid::regrole);
     woken integer;
 BEGIN
-    PERFORM df._known_here(p_worker, p_token);
     UPDATE df.instances i SET due = clock_timestamp()
     FROM (SELECT c.id FROM df.instances c
-          WHERE c.worker IS NULL AND c.status IN ('pending', 'running')
+          WHERE (everyone OR c.submitted_by = me.role) AND c.worker IS NULL AND c.status IN ('pending', 'running')
             AND (c.due IS NULL OR c.due > clock_timestamp())
             AND c.id IN (SELECT s.instance_id FROM df.signals s
                          WHERE (p_instances IS NULL AND (p_ever OR s.sent_at > clock_timestamp() - interval '1 hour'))
@@ -494,13 +552,15 @@ $$;
 COMMENT ON FUNCTION df._next_due(integer, text) IS 'Seconds until the next instance is due that this worker may serve.';
 
 -- After a lost connection nobody knows whether the last COMMIT arrived, or is still to arrive: a server process may work
--- through what it had received already. The new epoch shuts it out, or, if its record is under way, waits for its end.
+-- through what it had received already. The new epoch shuts it out. If its record is under way, or somebody else has
+-- locked the row, this is refused (SQLSTATE 55P03) instead of waiting: ask again later.
 CREATE FUNCTION df._reload(p_worker integer, p_token text, p_instance text, p_epoch bigint,
                            OUT epoch bigint, OUT history json, OUT inbox json, OUT now timestamptz)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM df._known_here(p_worker, p_token);
+    PERFORM FROM df.instances i WHERE i.id = p_instance AND i.worker = p_worker FOR NO KEY UPDATE NOWAIT;
     UPDATE df.instances i SET epoch = i.epoch + 1
     WHERE i.id = p_instance AND i.worker = p_worker AND i.epoch = p_epoch
     RETURNING i.epoch INTO _reload.epoch;
@@ -538,17 +598,21 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
+    me df._workers := df._known_here(p_worker, p_token);
+    everyone boolean := df._serves(me.role, 0::oid::regrole);
     sessions json;
 BEGIN
-    PERFORM df._known_here(p_worker, p_token);
     SELECT json_agg(json_build_array(a.pid, a.usename, split_part(a.application_name, ' ', 3))) INTO sessions
     FROM pg_stat_activity a
-    WHERE a.datname = current_database() AND a.application_name ~ '^durasql step [0-9]{1,9} ';
+    WHERE a.datname = current_database() AND a.application_name ~ '^durasql step [0-9]{1,9} '
+      AND (everyone OR a.usename = session_user);
     -- The workers are looked up afterwards, in a younger snapshot: a worker is there before its sessions are.
     RETURN QUERY
         SELECT (s->>0)::integer, s->>1 FROM json_array_elements(sessions) AS s
         WHERE NOT EXISTS (SELECT FROM df._workers w
-                          WHERE w.id = (s->>2)::integer AND w.heartbeat > '-infinity');
+                          WHERE w.id = (s->>2)::integer AND w.heartbeat > '-infinity'
+                            -- A worker of one role does not bury another's, so it has to judge for itself.
+                            AND (everyone OR w.id NOT IN (SELECT df._lost())));
 END
 $$;
 COMMENT ON FUNCTION df._strays(integer, text) IS 'Step sessions of workers that are gone, and whose they are.';
