@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -40,16 +41,21 @@ def worker(cluster: Cluster, processes: int = 1) -> Iterator[list[int]]:
     """Workers as a user would start them, logged in with df.grant_worker; the pids. Ready when yielded."""
     dsn = cluster.dsn("durasql", WORKER)
     command = [sys.executable, "-m", "durasql", "worker", "--dsn", dsn, "--log-level=warning"]
-    started = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(processes)]
-    try:
-        with psycopg.connect(cluster.dsn("durasql"), autocommit=True) as connection:
-            _poll(connection, "SELECT count(*) >= %s FROM df._workers WHERE idle", (processes,), started)
-        yield [process.pid for process in started]
-    finally:
-        for process in started:
-            process.send_signal(signal.SIGTERM)
-        for process in started:
-            process.wait()
+    with tempfile.TemporaryFile() as said:
+        started = [subprocess.Popen(command, stderr=said) for _ in range(processes)]
+        try:
+            with psycopg.connect(cluster.dsn("durasql"), autocommit=True) as connection:
+                _poll(connection, "SELECT count(*) >= %s FROM df._workers WHERE idle", (processes,), started)
+            yield [process.pid for process in started]
+        except Exception as error:
+            said.seek(0)
+            error.add_note("the workers said:\n" + said.read()[-2000:].decode(errors="replace"))
+            raise
+        finally:
+            for process in started:
+                process.send_signal(signal.SIGTERM)
+            for process in started:
+                process.wait()
 
 
 def forget(cluster: Cluster) -> None:
@@ -128,7 +134,7 @@ def _poll(
     deadline = time.monotonic() + _PATIENCE
     while True:
         if any(process.poll() is not None for process in alive):
-            raise RuntimeError("a worker ended by itself; start one by hand to see why")
+            raise RuntimeError("a worker ended by itself")
         row = connection.execute(question.encode(), parameters).fetchone()
         if row is not None and row[0]:
             return
