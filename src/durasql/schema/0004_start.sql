@@ -914,12 +914,26 @@ AS $$
 $$;
 COMMENT ON FUNCTION df.getvar(text) IS 'A variable of the current role, or NULL.';
 
+-- DELETE cannot be granted by column, and whoever may delete from a table may lock it against everybody's df.start. So a
+-- role takes away the value, and the row goes with it.
+CREATE FUNCTION df._on_unsetvar() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM df.vars v WHERE v.owner = NEW.owner AND v.name = NEW.name;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION df._on_unsetvar() IS 'Removes a variable that has lost its value.';
+
+CREATE TRIGGER vars_remove AFTER UPDATE OF value ON df.vars
+    FOR EACH ROW WHEN (NEW.value IS NULL) EXECUTE FUNCTION df._on_unsetvar();
+
 CREATE FUNCTION df.unsetvar(name text) RETURNS text
 LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM df._forbid_in_workflow('df.unsetvar', 'manage variables before starting the workflow');
-    DELETE FROM df.vars v WHERE v.owner = quote_ident(current_user)::regrole AND v.name = unsetvar.name;
+    UPDATE df.vars v SET value = NULL WHERE v.owner = quote_ident(current_user)::regrole AND v.name = unsetvar.name;
     RETURN df._mark_helper('df.unsetvar', 'OK');
 END $$;
 COMMENT ON FUNCTION df.unsetvar(text) IS 'Removes a variable of the current role.';
@@ -929,7 +943,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM df._forbid_in_workflow('df.clearvars', 'manage variables before starting the workflow');
-    DELETE FROM df.vars v WHERE v.owner = quote_ident(current_user)::regrole;
+    UPDATE df.vars v SET value = NULL WHERE v.owner = quote_ident(current_user)::regrole;
     RETURN df._mark_helper('df.clearvars', 'OK');
 END $$;
 COMMENT ON FUNCTION df.clearvars() IS 'Removes all variables of the current role.';

@@ -8,10 +8,11 @@ REVOKE ALL ON FUNCTION df.metrics() FROM PUBLIC;
 
 -- Whoever may execute a trigger function can hang it on a table of their own and feed it rows of their making; these
 -- two act with the owner's rights on whatever instance the row names. Triggers that exist do not ask for EXECUTE.
-REVOKE ALL ON FUNCTION df._before_program(), df._on_cancel(), df._on_signal() FROM PUBLIC;
+REVOKE ALL ON FUNCTION df._before_program(), df._on_cancel(), df._on_signal(), df._on_unsetvar() FROM PUBLIC;
 
 -- What a role needs for its own workflows, one privilege and object a row. Columns that carry identity or belong to the
--- engine are in no list: they are filled by defaults and triggers.
+-- engine are in no list: they are filled by defaults and triggers. Nothing but SELECT is granted on a whole table: INSERT,
+-- UPDATE or DELETE on one would be the right to LOCK it, against everybody.
 CREATE FUNCTION df._usage_privileges() RETURNS TABLE (privilege text, object text)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
@@ -23,7 +24,7 @@ AS $$
            ('INSERT (hash, graph)', 'df.programs'),
            ('SELECT', 'df.signals'),
            ('INSERT (instance_id, name, data)', 'df.signals'),
-           ('SELECT, INSERT, UPDATE, DELETE', 'df.vars'),
+           ('SELECT, INSERT (name, value), UPDATE (value)', 'df.vars'),
            ('SELECT', 'df.journal'),
            ('SELECT', 'df._nodes'),
            ('SELECT', 'df.nodes'),
@@ -36,7 +37,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
     VALUES ('EXECUTE', 'FUNCTION df.http(text, text, text, jsonb, integer)'),
            ('EXECUTE', 'FUNCTION df.http_multipart(text, text, jsonb, jsonb, integer)'),
-           ('SELECT, INSERT (name, ciphertext), UPDATE (ciphertext, updated_at), DELETE', 'df.secrets')
+           ('SELECT, INSERT (name, ciphertext), UPDATE (ciphertext, updated_at)', 'df.secrets')
 $$;
 COMMENT ON FUNCTION df._http_privileges() IS 'What df.grant_usage grants besides with include_http.';
 

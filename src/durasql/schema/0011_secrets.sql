@@ -20,6 +20,26 @@ CREATE POLICY secrets_user_isolation ON df.secrets
     USING (owner = (quote_ident(current_user))::regrole)
     WITH CHECK (owner = (quote_ident(current_user))::regrole);
 
+-- See df._on_unsetvar: no role may delete from a table, so it marks the row, and the row goes.
+CREATE FUNCTION df._no_secret() RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT 'dq1:00000000:' || repeat('A', 40) $$;
+COMMENT ON FUNCTION df._no_secret() IS 'In place of the ciphertext of a secret that is to be removed.';
+
+CREATE FUNCTION df._on_remove_secret() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM df.secrets s WHERE s.owner = NEW.owner AND s.name = NEW.name;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION df._on_remove_secret() IS 'Removes a secret that was marked.';
+REVOKE ALL ON FUNCTION df._on_remove_secret() FROM PUBLIC;
+
+CREATE TRIGGER secrets_remove AFTER UPDATE OF ciphertext ON df.secrets
+    FOR EACH ROW WHEN (NEW.ciphertext = df._no_secret()) EXECUTE FUNCTION df._on_remove_secret();
+
 CREATE FUNCTION df.put_secret(name text, ciphertext text, role text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -45,7 +65,7 @@ CREATE FUNCTION df.remove_secret(name text, role text DEFAULT NULL) RETURNS bool
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    DELETE FROM df.secrets s
+    UPDATE df.secrets s SET ciphertext = df._no_secret()
     WHERE s.owner = coalesce(quote_ident(remove_secret.role), quote_ident(current_user))::regrole
       AND s.name = remove_secret.name;
     RETURN FOUND;
