@@ -40,6 +40,11 @@ class Settings:
                 setattr(self, field.name, kind(float(text)))
 
 
+def is_on(text: str | None) -> bool:
+    """Whether a switch is on, in any of the spellings that df.start takes."""
+    return text is not None and text.strip().lower() in ("on", "true", "yes", "1")
+
+
 def _is_number(text: str) -> bool:
     try:
         return float(text) >= 0

@@ -29,7 +29,7 @@ from durasql_runtime.pool import LoginRefused, Pool, PoolLimits
 from durasql_runtime.programs import Programs
 from durasql_runtime.runner import Runner, Services
 from durasql_runtime.session import StepRefused
-from durasql_runtime.settings import Settings
+from durasql_runtime.settings import Settings, is_on
 from durasql_runtime.wire import ConnectionLost
 
 log = logging.getLogger("durasql.worker")
@@ -254,7 +254,7 @@ class Worker:
             return claim.defect
         if claim.role is None:
             return f"Instance {claim.id}: submitted_by role no longer exists in pg_roles"
-        if claim.superuser and (await control.setting("enable_superuser_instances")) not in ("on", "true"):
+        if claim.superuser and not is_on(await control.setting("enable_superuser_instances")):
             return (
                 f'pg_durable blocked instance {claim.id}: submitted_by role "{claim.role}" is a superuser, '
                 "but pg_durable.enable_superuser_instances is off"
