@@ -33,9 +33,13 @@ from durasql_runtime.journal import Row, State
 
 _READ_ONLY: Final = "25006"
 _LOCKED: Final = "55P03"
+_HEAVY: Final = (
+    "the instance's journal and inbox are larger than max_instance_bytes (in df.settings, at most 160 MB): "
+    "keep bulk data in tables"
+)
 _CLAIM: Final = (
     "SELECT id, epoch, role, superuser, label, database, program, owner, search_path, vars::text, "
-    "history::text, inbox::text, now FROM df._claim(%s, %s, %s, %s)"
+    "history::text, inbox::text, now, heavy FROM df._claim(%s, %s, %s, %s)"
 )
 """Documents as text: roles have a say in them, and one that cannot be read concerns its instance only."""
 
@@ -118,7 +122,7 @@ class Control:
 
     async def renew(self, claim: Claim) -> Claim:
         """The same claim under a new epoch, with the journal and inbox read again. Raises `LeaseLost`."""
-        query = "SELECT epoch, history::text, inbox::text, now FROM df._reload(%s, %s, %s, %s)"
+        query = "SELECT epoch, history::text, inbox::text, now, heavy FROM df._reload(%s, %s, %s, %s)"
         try:
             async for attempt in _while_locked():
                 with attempt:
@@ -127,7 +131,9 @@ class Control:
             if error.sqlstate in ("DF001", "DF002"):
                 raise LeaseLost(str(error)) from error
             raise
-        epoch, history, inbox, now = row
+        epoch, history, inbox, now, heavy = row
+        if heavy:
+            raise StoreError(_HEAVY)
         renewed = replace(claim, epoch=epoch, now=now)
         return _with_documents(renewed, None, history, inbox)
 
@@ -270,10 +276,12 @@ def read_inbox(document: Any) -> tuple[Letter, ...]:
 
 
 def _claim(row: Sequence[Any]) -> Claim:
-    id_, epoch, role, superuser, label, database, program, owner, search_path, *documents, now = row
+    id_, epoch, role, superuser, label, database, program, owner, search_path, *documents, now, heavy = row
     claim = Claim(
         id_, epoch, role, superuser, label, database, program, owner, search_path, {}, (), (), now
     )  # fmt: skip
+    if heavy:
+        return replace(claim, defect=_HEAVY)
     try:
         return _with_documents(claim, *documents)
     except StoreError as error:

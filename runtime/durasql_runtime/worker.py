@@ -40,6 +40,8 @@ _LOCKED = 0.05
 """Seconds until the next attempt to claim an instance that somebody has locked."""
 _STRAY_PATIENCE = 20.0
 """Seconds for ending one lost worker's session."""
+_LONGEST_SETBACK = 30.0
+"""Seconds until an instance that keeps being interrupted goes back, at most."""
 _FORGED = re.compile("(?![0-9a-f]{8}$)")
 _MOST_UNHEARD = 10_000
 """Instances remembered for a late signal; beyond, the database is asked for all that have one."""
@@ -79,6 +81,8 @@ class Worker:
         self._runs: dict[str, tuple[Runner | None, asyncio.Task[None]]] = {}
         self._services: Services | None = None
         self._unheard: set[str] = set()
+        self._setbacks: dict[str, int] = {}
+        self._pausing: set[str] = set()
         self._suspects: set[str] = set()
         self._checking: asyncio.Task[None] | None = None
         self._chores: set[asyncio.Task[None]] = set()
@@ -270,8 +274,11 @@ class Worker:
             self._wake.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("run %s was interrupted: %s", claim.id, error, extra={"instance": claim.id})
+            setbacks = self._setbacks[claim.id] = self._setbacks.get(claim.id, 0) + 1
             if self._services is not None:
-                self._aside(self._give_back(self._services.control, claim))
+                self._aside(self._give_back(self._services.control, claim, setbacks))
+        else:
+            self._setbacks.pop(claim.id, None)
 
     def _aside(self, chore: Coroutine[Any, Any, None]) -> None:
         """Do something small without waiting for it."""
@@ -279,7 +286,13 @@ class Worker:
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
 
-    async def _give_back(self, control: Control, claim: Claim) -> None:
+    async def _give_back(self, control: Control, claim: Claim, setbacks: int) -> None:
+        """What was interrupted may be again, and at once; so the oftener it was, the later it goes back."""
+        self._pausing.add(claim.id)
+        try:
+            await asyncio.sleep(min(0.05 * 2 ** min(setbacks - 1, 10), _LONGEST_SETBACK))
+        finally:
+            self._pausing.discard(claim.id)
         with suppress(psycopg.Error):
             await control.release([claim.id])
 
@@ -302,6 +315,7 @@ class Worker:
         """The worker number is gone: nothing in memory may go on under the next one."""
         await self._cancel_runs()
         self._runs.clear()
+        self._setbacks.clear()
         if self._services is not None:
             with suppress(psycopg.Error):
                 await self._services.control.connection.close()
@@ -386,7 +400,7 @@ class Worker:
     async def _let_go_of_the_rest(self, control: Control) -> None:
         """What this worker holds and does not run: somebody had it locked when it was to be given back."""
         held = await control.held()
-        await control.release([id_ for id_ in held if id_ not in self._runs])
+        await control.release([id_ for id_ in held if id_ not in self._runs and id_ not in self._pausing])
 
     async def _prune(self, control: Control, interval: float) -> None:
         """A batch of retention, every `reconcile_interval`; while there is more to remove, every time."""

@@ -56,6 +56,7 @@ CREATE POLICY programs_user_isolation ON df.programs
 --   due      when a worker should look at it (NULL: in a worker's hands, waiting for a signal only, or over)
 --   worker   who holds it
 --   epoch    raised by every claim and by cancellation; a journal write must name the current one
+--   setbacks workers lost in succession while they held it, without its journal having grown; lost_seq says how far it was
 CREATE TABLE df.instances (
     id varchar(8) NOT NULL DEFAULT lpad(to_hex((random() * 4294967295)::bigint), 8, '0'),
     label text,
@@ -74,6 +75,8 @@ CREATE TABLE df.instances (
     due timestamptz DEFAULT now(),
     worker integer,
     epoch bigint NOT NULL DEFAULT 0,
+    setbacks integer NOT NULL DEFAULT 0,
+    lost_seq bigint NOT NULL DEFAULT 0,
     CONSTRAINT instances_pkey PRIMARY KEY (id),
     CONSTRAINT instances_identity_key UNIQUE (id, submitted_by),
     CONSTRAINT instances_id_format_chk CHECK (id ~ '^[0-9a-f]{8}$'),
@@ -206,5 +209,6 @@ INSERT INTO df.settings (name, value, description) VALUES
     ('http_max_timeout', '3600', 'longest HTTP timeout in seconds'),
     ('http_use_proxy', 'off', 'whether workers honour the proxy variables of their environment'),
     ('step_statement_timeout', '0', 'milliseconds one SQL step may take; 0 leaves it to the role''s own setting'),
+    ('max_instance_bytes', '167772160', 'largest journal and inbox of one instance that a worker takes up again; at most 167772160'),
     ('max_workers_per_role', '200', 'workers that may be signed on as one role'),
     ('lease_seconds', '10', 'seconds without a heartbeat after which a worker counts as lost');

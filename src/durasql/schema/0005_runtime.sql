@@ -91,10 +91,27 @@ $$;
 COMMENT ON FUNCTION df._known_here(integer, text) IS 'Like df._known_worker, for sessions of the worker''s own role only.';
 REVOKE ALL ON FUNCTION df._known_here(integer, text) FROM PUBLIC;
 
+-- What travels with a claim. PostgreSQL cannot build more than 1 GB of JSON, which takes up to six times the bytes that it
+-- is made from, and an instance that nobody can claim would fail every worker that tries.
+CREATE FUNCTION df._most_bytes() RETURNS bigint
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT least(df.setting('max_instance_bytes')::bigint, 167772160) $$;
+COMMENT ON FUNCTION df._most_bytes() IS 'Bytes of journal and inbox beyond which an instance is not run any further.';
+
+CREATE FUNCTION df._journal_bytes(p_instance text) RETURNS numeric
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(sum(64 + octet_length(j.gen) + coalesce(octet_length(j.value), 0) + coalesce(octet_length(j.names), 0)
+                        + coalesce(octet_length(j.columns), 0)), 0)
+    FROM df.journal j WHERE j.instance_id = p_instance
+$$;
+COMMENT ON FUNCTION df._journal_bytes(text) IS 'Bytes of the journal of one instance.';
+REVOKE ALL ON FUNCTION df._journal_bytes(text) FROM PUBLIC;
+
 -- Claims due instances. A lost claim (asynchronous commit) only means that the instance is claimed again.
 CREATE FUNCTION df._claim(p_worker integer, p_token text, p_limit integer, p_only text DEFAULT NULL)
 RETURNS TABLE (id text, epoch bigint, role text, superuser boolean, label text, database text, program text,
-               owner oid, search_path text, vars jsonb, history json, inbox json, now timestamptz)
+               owner oid, search_path text, vars jsonb, history json, inbox json, now timestamptz, heavy boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off  -- a plan made while the table was small is kept while it grows
 AS $$
@@ -103,6 +120,7 @@ DECLARE
     me df._workers := df._known_here(p_worker, p_token);
     everyone boolean := df._serves(me.role, 0::oid::regrole);
     mine varchar[];
+    most bigint := df._most_bytes();
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     -- Nobody buries this worker before what it claims here can be seen, and what is buried claims nothing.
@@ -132,12 +150,15 @@ BEGIN
     RETURN QUERY
     SELECT c.id::text, c.epoch, r.rolname::text, r.rolsuper, c.label, c.database, c.program, c.submitted_by::oid,
            c.search_path, c.vars,
-           CASE WHEN c.epoch > 1 THEN df._history(c.id) END,
+           CASE WHEN c.epoch > 1 AND NOT luggage.heavy THEN df._history(c.id) END,
            -- Signals may have come before the first claim; written out, since it is on the way of every instance.
-           (SELECT json_agg(json_build_array(s.id, s.name, s.data) ORDER BY s.id)
-            FROM df.signals s WHERE s.instance_id = c.id),
-           clock_timestamp()
-    FROM df.instances c LEFT JOIN pg_roles r ON r.oid = c.submitted_by
+           CASE WHEN NOT luggage.heavy THEN (SELECT json_agg(json_build_array(s.id, s.name, s.data) ORDER BY s.id)
+                                             FROM df.signals s WHERE s.instance_id = c.id) END,
+           clock_timestamp(), luggage.heavy
+    FROM df.instances c LEFT JOIN pg_roles r ON r.oid = c.submitted_by,
+         LATERAL (SELECT coalesce((SELECT sum(octet_length(s.name) + octet_length(s.data) + 32) FROM df.signals s
+                                   WHERE s.instance_id = c.id), 0)
+                         + CASE WHEN c.epoch > 1 THEN df._journal_bytes(c.id) ELSE 0 END > most AS heavy) AS luggage
     WHERE c.id = ANY (mine);
 END
 $$;
@@ -352,25 +373,38 @@ REVOKE ALL ON FUNCTION df._park(text, integer[], text[]) FROM PUBLIC;
 
 -- Roles can lock their own instances for as long as they like. Workers have one connection for everything that concerns
 -- them all, so nothing done there waits for such a lock: what is locked is left for later.
-CREATE FUNCTION df._set_free(p_worker integer, p_instances text[] DEFAULT NULL, p_role regrole DEFAULT NULL) RETURNS integer
+-- What a worker held when it was lost may be what it was lost of. An instance that gets no further, whoever takes it, has to
+-- wait ever longer (from the sixth time 2 s, 4 s, … 5 min), so that it cannot keep all workers down for ever.
+CREATE FUNCTION df._set_free(p_worker integer, p_instances text[] DEFAULT NULL, p_role regrole DEFAULT NULL,
+                             p_lost boolean DEFAULT false) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     freed integer;
 BEGIN
-    UPDATE df.instances i SET worker = NULL, due = clock_timestamp(), epoch = i.epoch + 1
-    FROM (SELECT h.id FROM df.instances h
-          WHERE h.worker = p_worker AND (p_instances IS NULL OR h.id = ANY (p_instances))
-            AND (p_role IS NULL OR h.submitted_by = p_role)
-          FOR NO KEY UPDATE SKIP LOCKED) AS free
-    WHERE i.id = free.id;
+    WITH free AS (
+        SELECT h.id FROM df.instances h
+        WHERE h.worker = p_worker AND (p_instances IS NULL OR h.id = ANY (p_instances))
+          AND (p_role IS NULL OR h.submitted_by = p_role)
+        FOR NO KEY UPDATE SKIP LOCKED
+    ), judged AS (
+        SELECT f.id, CASE WHEN NOT p_lost OR at.seq > h.lost_seq THEN 0 ELSE h.setbacks END + p_lost::integer AS setbacks,
+               CASE WHEN p_lost THEN at.seq ELSE h.lost_seq END AS lost_seq
+        FROM free f JOIN df.instances h ON h.id = f.id,
+             LATERAL (SELECT coalesce(max(j.seq), 0) AS seq FROM df.journal j WHERE j.instance_id = f.id) AS at
+    )
+    UPDATE df.instances i
+    SET worker = NULL, epoch = i.epoch + 1, setbacks = judged.setbacks, lost_seq = judged.lost_seq,
+        due = clock_timestamp() + make_interval(secs => CASE WHEN judged.setbacks > 5
+                                                             THEN least(2 ^ least(judged.setbacks - 5, 10), 300) ELSE 0 END)
+    FROM judged WHERE i.id = judged.id;
     GET DIAGNOSTICS freed = ROW_COUNT;
     RETURN freed;
 END
 $$;
-COMMENT ON FUNCTION df._set_free(integer, text[], regrole) IS
+COMMENT ON FUNCTION df._set_free(integer, text[], regrole, boolean) IS
     'Takes from a worker what nobody has locked of these instances (NULL: all; of one role); how many.';
-REVOKE ALL ON FUNCTION df._set_free(integer, text[], regrole) FROM PUBLIC;
+REVOKE ALL ON FUNCTION df._set_free(integer, text[], regrole, boolean) FROM PUBLIC;
 
 CREATE FUNCTION df._bury(p_worker integer) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -453,14 +487,14 @@ BEGIN
         WHERE w.id <> p_worker AND w.id IN (SELECT df._lost()) AND (everyone OR w.role = me.role)
         FOR UPDATE SKIP LOCKED
     LOOP
-        total := total + df._set_free(lost.id);
+        total := total + df._set_free(lost.id, p_lost => true);
         PERFORM df._bury(lost.id);
     END LOOP;
     IF NOT everyone THEN
         FOR lost IN
             SELECT w.id FROM df._workers w WHERE w.id IN (SELECT df._lost()) AND w.role <> me.role
         LOOP
-            total := total + df._set_free(lost.id, NULL, me.role);
+            total := total + df._set_free(lost.id, p_role => me.role, p_lost => true);
         END LOOP;
     END IF;
     RETURN total;
@@ -555,7 +589,7 @@ COMMENT ON FUNCTION df._next_due(integer, text) IS 'Seconds until the next insta
 -- through what it had received already. The new epoch shuts it out. If its record is under way, or somebody else has
 -- locked the row, this is refused (SQLSTATE 55P03) instead of waiting: ask again later.
 CREATE FUNCTION df._reload(p_worker integer, p_token text, p_instance text, p_epoch bigint,
-                           OUT epoch bigint, OUT history json, OUT inbox json, OUT now timestamptz)
+                           OUT epoch bigint, OUT history json, OUT inbox json, OUT now timestamptz, OUT heavy boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -567,8 +601,13 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the claim on instance % is lost', p_instance USING ERRCODE = 'DF001';
     END IF;
-    history := df._history(p_instance);
-    inbox := df._inbox_of(p_instance);
+    IF df._journal_bytes(p_instance) + coalesce((SELECT sum(octet_length(s.name) + octet_length(s.data) + 32)
+                                                 FROM df.signals s WHERE s.instance_id = p_instance), 0) <= df._most_bytes() THEN
+        history := df._history(p_instance);
+        inbox := df._inbox_of(p_instance);
+    ELSE
+        heavy := true;
+    END IF;
     now := clock_timestamp();
 END
 $$;

@@ -40,7 +40,8 @@ COMMENT ON FUNCTION df._count_horizon(bigint, text, text[]) IS 'The newest finis
 REVOKE ALL ON FUNCTION df._count_horizon(bigint, text, text[]) FROM PUBLIC;
 
 -- Oldest first, so that every batch finds its rows at the beginning of the index.
-CREATE FUNCTION df._expired(p_limit integer, p_label text, p_except text[], p_days bigint, p_keep bigint)
+CREATE FUNCTION df._expired(p_limit integer, p_label text, p_except text[], p_days bigint, p_keep bigint,
+                            p_role regrole DEFAULT NULL)
 RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -55,14 +56,15 @@ BEGIN
       AND coalesce(i.completed_at, i.created_at) <= horizon
       AND (coalesce(i.completed_at, i.created_at) < aged
            OR (coalesce(i.completed_at, i.created_at), i.id::text) <= (surplus.at, surplus.id))
+      AND (p_role IS NULL OR i.submitted_by = p_role)
       AND CASE WHEN p_label IS NULL THEN i.label IS NULL OR i.label <> ALL (p_except) ELSE i.label = p_label END
     ORDER BY coalesce(i.completed_at, i.created_at), i.id
     LIMIT p_limit;
 END
 $$;
-COMMENT ON FUNCTION df._expired(integer, text, text[], bigint, bigint) IS
+COMMENT ON FUNCTION df._expired(integer, text, text[], bigint, bigint, regrole) IS
     'Finished instances past their age or beyond the number kept, oldest first, of one label or of all others.';
-REVOKE ALL ON FUNCTION df._expired(integer, text, text[], bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION df._expired(integer, text, text[], bigint, bigint, regrole) FROM PUBLIC;
 
 CREATE FUNCTION df._remove_instances(p_ids text[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -86,7 +88,7 @@ REVOKE ALL ON FUNCTION df._remove_instances(text[]) FROM PUBLIC;
 -- A pass looks at a random sample of the programs, so its cost does not grow with their number; every program's turn
 -- comes. A program goes in two passes a day apart: the first marks it, the second removes it if the mark is still there and
 -- no instance is. df.start trusts a mark of less than 12 hours and takes older ones away (0004), so the two never meet.
-CREATE FUNCTION df._remove_programs(p_sample integer) RETURNS bigint
+CREATE FUNCTION df._remove_programs(p_sample integer, p_role regrole DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -96,9 +98,9 @@ DECLARE
 BEGIN
     WITH unused AS (
         SELECT p.owner, p.hash, p.unused_since FROM df.programs p TABLESAMPLE SYSTEM (share)
-        WHERE (p.unused_since IS NULL OR p.unused_since < now() - interval '1 day')
+        WHERE (p_role IS NULL OR p.owner = p_role) AND (p.unused_since IS NULL OR p.unused_since < now() - interval '1 day')
           AND NOT EXISTS (SELECT FROM df.instances i WHERE i.program = p.hash AND i.submitted_by = p.owner)
-        FOR NO KEY UPDATE SKIP LOCKED
+        FOR UPDATE SKIP LOCKED
     ), marked AS (
         UPDATE df.programs p SET unused_since = now() FROM unused u
         WHERE u.unused_since IS NULL AND p.owner = u.owner AND p.hash = u.hash
@@ -112,11 +114,12 @@ EXCEPTION WHEN foreign_key_violation THEN
     RETURN 0;
 END
 $$;
-COMMENT ON FUNCTION df._remove_programs(integer) IS 'Marks and, a day later, removes programs without instances, out of a random sample of about p_sample.';
-REVOKE ALL ON FUNCTION df._remove_programs(integer) FROM PUBLIC;
+COMMENT ON FUNCTION df._remove_programs(integer, regrole) IS 'Marks and, a day later, removes programs without instances, out of a random sample of about p_sample.';
+REVOKE ALL ON FUNCTION df._remove_programs(integer, regrole) FROM PUBLIC;
 
 -- Open to every granted role, because a worker may be one: it takes no limits from its caller, only a batch size, and
--- removes nothing that the owner's settings do not say is over.
+-- removes nothing that the owner's settings do not say is over. Who serves one role only removes that role's: the caller may
+-- leave the transaction open, and hold for ever what it touched.
 CREATE FUNCTION df.prune(max_instances integer DEFAULT 500, OUT instances bigint, OUT programs bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -124,6 +127,8 @@ DECLARE
     batch integer := least(max_instances, 10000);
     days bigint := df.setting('retention_days');
     keep bigint := df.setting('retention_count');
+    me regrole := quote_ident(session_user)::regrole;
+    alone regrole := CASE WHEN NOT df._serves(me, 0::oid::regrole) THEN me END;
     overridden text[];
     rule record;
 BEGIN
@@ -132,9 +137,12 @@ BEGIN
     IF max_instances IS NULL OR max_instances < 1 THEN
         RAISE EXCEPTION 'max_instances must be at least 1' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    -- Two passes at a time would only wait for each other's rows.
-    IF NOT pg_try_advisory_xact_lock(1684430711, -1) THEN
-        RETURN;
+    -- Two passes at a time would only wait for each other's rows. No advisory lock: anybody could take that.
+    IF alone IS NULL THEN
+        PERFORM FROM df.settings s WHERE s.name = 'retention_days' FOR UPDATE SKIP LOCKED;
+        IF NOT FOUND THEN
+            RETURN;
+        END IF;
     END IF;
     SELECT coalesce(array_agg(DISTINCT o.label), '{}') INTO overridden
     FROM (SELECT label FROM df._label_settings('retention_days')
@@ -147,14 +155,15 @@ BEGIN
     LOOP
         EXIT WHEN instances >= batch;
         instances := instances + df._remove_instances(ARRAY(
-            SELECT * FROM df._expired((batch - instances)::integer, rule.label, overridden, rule.days, rule.keep)));
+            SELECT * FROM df._expired((batch - instances)::integer, rule.label, overridden, rule.days, rule.keep, alone)));
     END LOOP;
     -- Receipts are for instances of other databases; those are over long before.
     DELETE FROM df.receipts r
     WHERE r.ctid = ANY (ARRAY(SELECT o.ctid FROM df.receipts o
-                              WHERE o.left_at < now() - make_interval(days => greatest(days, 1)::integer) LIMIT batch));
+                              WHERE o.left_at < now() - make_interval(days => greatest(days, 1)::integer)
+                                AND (alone IS NULL OR o.role = alone) LIMIT batch));
     IF instances < batch THEN
-        programs := df._remove_programs(10000);
+        programs := df._remove_programs(10000, alone);
     END IF;
 END
 $$;

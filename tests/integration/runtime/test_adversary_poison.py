@@ -178,3 +178,63 @@ async def test_bytecode_made_by_hand(stage: Stage, code: str) -> None:
     async with stage.worker():
         assert await alive(stage)
         await stage.until("SELECT status IN ('completed', 'failed') FROM df.instances WHERE id = %s", (id_,))
+
+
+async def test_more_letters_than_a_claim_can_carry_fail_only_their_instance(stage: Stage) -> None:
+    await stage.setting("max_instance_bytes", "100000")
+    waiting = await stage.start_expression("df.wait_for_signal('go')")
+    fresh = await stage.start_expression("df.wait_for_signal('go')")
+    await stage.sql("SELECT df.signal(%s, 'other', repeat('x', 200000))", (fresh,))
+    async with stage.worker():
+        await stage.until_parked(waiting)
+        await stage.sql("SELECT df.signal(%s, 'go', repeat('x', 200000))", (waiting,))
+        for id_ in (waiting, fresh):
+            assert "max_instance_bytes" in (await stage.outcome(id_)).error
+        assert await alive(stage)
+
+
+async def test_a_journal_too_heavy_to_be_taken_up_again_fails_only_its_instance(stage: Stage) -> None:
+    await stage.setting("max_instance_bytes", "100000")
+    async with stage.worker():
+        id_ = await stage.start_expression("'SELECT repeat(''x'', 200000)' ~> df.sleep(1)")
+        assert "max_instance_bytes" in (await stage.outcome(id_)).error
+        assert await alive(stage)
+
+
+async def test_signals_have_a_largest_size(stage: Stage) -> None:
+    id_ = await stage.start_expression("df.wait_for_signal('go')")
+    with pytest.raises(psycopg.errors.CheckViolation):
+        await stage.sql("SELECT df.signal(%s, 'go', repeat('x', 16777217))", (id_,))
+
+
+async def test_what_its_workers_are_always_lost_of_has_to_wait(stage: Stage) -> None:
+    """An instance that kills whoever takes it must not keep all workers down; progress redeems it."""
+    id_ = await stage.start("SELECT 1 AS a")
+    reaper = await Impostor.enter(stage, stage.database.owner)
+    waits = []
+    for round_ in range(9):
+        victim = await Impostor.enter(stage, stage.database.owner)
+        await stage.admin("UPDATE df.instances SET due = now()")
+        await victim.claim(id_)
+        if round_ == 7:
+            await stage.admin(
+                f"INSERT INTO df.journal (instance_id, node, seq, state) VALUES ('{id_}', 5, 9, 'done')"
+            )
+        await stage.admin(f"UPDATE df._workers SET heartbeat = '-infinity' WHERE id = {victim.number}")
+        await reaper.connection.execute("SELECT df._reap(%s, 'token')", (reaper.number,))
+        waits.append(await stage.one("SELECT (due > clock_timestamp() + '1 s') FROM df.instances"))
+    assert waits == [False] * 5 + [True, True, False, False]
+
+
+async def test_retention_by_an_ordinary_role_is_about_its_own(stage: Stage) -> None:
+    """It may leave the transaction open, so it must not touch anything of others."""
+    other = Stage(stage.database, stage.database.role("other"))
+    async with stage.worker():
+        mine = await stage.run("'SELECT 1 AS a'")
+        theirs = await other.run("'SELECT 1 AS a'")
+    await stage.setting("retention_count", "0")
+    connection = await stage.connect(autocommit=False)
+    assert await (await connection.execute("SELECT instances FROM df.prune()")).fetchone() == (1,)
+    await connection.execute("SELECT pg_advisory_lock(1684430711, -1)")
+    assert await stage.sql("SELECT instances FROM df.prune()", role=stage.database.owner) == [(1,)]
+    assert await stage.sql("SELECT id FROM df.instances", role="postgres") == [(mine.id,)] != [(theirs.id,)]
