@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from durasql.embedded import Embedded
@@ -42,6 +44,24 @@ def run(path: Path, dsn: str) -> int:
     return done.returncode
 
 
+@contextmanager
+def surroundings(path: Path, dsn: str) -> Iterator[None]:
+    """What an example needs besides the database: the embedding service, and leave to reach it."""
+    if path.stem != "embeddings":
+        yield
+        return
+    allow = [sys.executable, "-m", "durasql", "http", "allow", "127.0.0.1", "--port", "8321", "--private"]
+    subprocess.run([*allow, "--dsn", dsn], check=True)
+    service = subprocess.Popen([sys.executable, HERE / "embedding_server.py"], stdout=subprocess.PIPE)
+    try:
+        assert service.stdout is not None
+        service.stdout.readline()  # it says so when it listens
+        yield
+    finally:
+        service.terminate()
+        service.communicate()
+
+
 def main() -> int:
     paths = sorted(HERE.glob("*.dsql"), key=lambda path: (path.stem != "hello", path.stem))
     began = time.monotonic()
@@ -49,7 +69,10 @@ def main() -> int:
     try:
         with Embedded(Path(folder)).running() as dsn:
             print(f"An embedded PostgreSQL is running in {folder}")
-            codes = {path.name: run(path, dsn) for path in paths}
+            codes = {}
+            for path in paths:
+                with surroundings(path, dsn):
+                    codes[path.name] = run(path, dsn)
     except DurasqlError as error:
         print(f"durasql: {error.message}\n  hint: {error.hint}", file=sys.stderr)
         return error.exit_code
