@@ -39,7 +39,7 @@ _HEAVY: Final = (
 )
 _CLAIM: Final = (
     "SELECT id, epoch, role, superuser, label, database, program, owner, search_path, vars::text, "
-    "history::text, inbox::text, now, heavy FROM df._claim(%s, %s, %s, %s)"
+    "history::text, inbox::text, now, heavy FROM df._claim(%s, %s, %s, %s, %s::oid[])"
 )
 """Documents as text: roles have a say in them, and one that cannot be read concerns its instance only."""
 
@@ -110,9 +110,13 @@ class Control:
             raise
         return cls(connection, Identity(row[0], token))
 
-    async def claim(self, limit: int, only: str | None = None) -> list[Claim]:
-        """Claim up to `limit` due instances; `only` names the one instance this worker is for."""
-        cursor = await self.connection.execute(_CLAIM, (*self._me, limit, only), prepare=True)
+    async def claim(
+        self, limit: int, only: str | None = None, but: Sequence[int] | None = None
+    ) -> list[Claim]:
+        """Claim up to `limit` due instances, none of the roles `but`; `only` names the one instance this
+        worker is for.
+        """
+        cursor = await self.connection.execute(_CLAIM, (*self._me, limit, only, but), prepare=True)
         return [_claim(row) for row in await cursor.fetchall()]
 
     async def next_due(self) -> float | None:

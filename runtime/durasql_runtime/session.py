@@ -29,6 +29,8 @@ _COMMIT: Final = (b"df_commit", b"COMMIT")
 _RESET_ROLE: Final = (b"df_reset_role", b"RESET ROLE")
 _RESET: Final = (b"df_reset", b"SELECT df._reset($1)")
 _RECORD: Final = (b"df_record", b"SELECT df._record($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)")
+_MOST_WORDS: Final = 65_536
+"""Bytes of one field of an error that are kept: it is repeated in the journal for every composite around."""
 _LEASE_LOST: Final = "DF001"
 _NO_SUCH_PREPARED: Final = "26000"
 
@@ -49,7 +51,9 @@ class ServerError:
 
         def field(code: pq.DiagnosticField) -> str | None:
             raw = result.error_field(code)
-            return None if raw is None else raw.decode(errors="replace")
+            if raw is None or len(raw) <= _MOST_WORDS:
+                return None if raw is None else raw.decode(errors="replace")
+            return raw[:_MOST_WORDS].decode(errors="ignore") + f"… ({len(raw)} bytes in all)"
 
         position = field(pq.DiagnosticField.STATEMENT_POSITION)
         return cls(

@@ -25,6 +25,7 @@ from durasql.errors import DatabaseUnreachable, DurasqlError
 from durasql_runtime.claims import Claim, Control, is_passing
 from durasql_runtime.listen import Listener
 from durasql_runtime.perform.performers import Performers
+from durasql_runtime.places import Places
 from durasql_runtime.pool import LoginRefused, Pool, PoolLimits
 from durasql_runtime.programs import Programs
 from durasql_runtime.runner import Runner, Services
@@ -85,6 +86,7 @@ class Worker:
         self._pausing: set[str] = set()
         self._suspects: set[str] = set()
         self._checking: asyncio.Task[None] | None = None
+        self._places = Places(config.concurrency, config.claim_batch)
         self._chores: set[asyncio.Task[None]] = set()
         self._declared_idle = False
         self._saturated = False
@@ -185,16 +187,17 @@ class Worker:
     ) -> None:
         while not self._stopping.is_set() and not (until and until()):
             self._wake.clear()
-            free = self._config.concurrency - len(self._runs)
-            limit = min(free, self._config.claim_batch)
-            claims = await control.claim(limit, self._config.only) if limit > 0 else []
+            offer = self._places.offer()
+            claims = []
+            if offer.limit > 0:
+                claims = await control.claim(offer.limit, self._config.only, list(offer.but) or None)
             for claim in claims:
                 self._launch(control, programs, claim)
-            self._saturated = limit <= 0 or len(claims) == limit
-            if limit > 0 and self._saturated:
+            self._saturated = offer.leaves_some(len(claims))
+            if offer.taken_by(len(claims)):
                 await self._declare(control, idle=False)
                 await asyncio.sleep(0)
-            elif limit <= 0 or await self._declare(control, idle=True):
+            elif self._saturated or await self._declare(control, idle=True):
                 await self._hear_late_signals(control)
                 await self._rest(control)
 
@@ -223,6 +226,7 @@ class Worker:
     def _launch(self, control: Control, programs: Programs, claim: Claim) -> None:
         task = asyncio.create_task(self._run_one(control, programs, claim))
         self._runs[claim.id] = (None, task)
+        self._places.take(claim.owner)
         task.add_done_callback(lambda done: self._ended(claim, done))
 
     async def _run_one(self, control: Control, programs: Programs, claim: Claim) -> None:
@@ -269,8 +273,8 @@ class Worker:
         if (run := self._runs.get(claim.id)) is not None and run[1] is task:
             # Otherwise it was put back and claimed again before this task came to its end.
             del self._runs[claim.id]
-        free = self._config.concurrency - len(self._runs)
-        if not self._runs or (self._saturated and free >= self._config.claim_batch // 2):
+        self._places.give_back(claim.owner)
+        if not self._runs or (self._saturated and self._places.free >= self._config.claim_batch // 2):
             self._wake.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("run %s was interrupted: %s", claim.id, error, extra={"instance": claim.id})

@@ -109,7 +109,8 @@ COMMENT ON FUNCTION df._journal_bytes(text) IS 'Bytes of the journal of one inst
 REVOKE ALL ON FUNCTION df._journal_bytes(text) FROM PUBLIC;
 
 -- Claims due instances. A lost claim (asynchronous commit) only means that the instance is claimed again.
-CREATE FUNCTION df._claim(p_worker integer, p_token text, p_limit integer, p_only text DEFAULT NULL)
+CREATE FUNCTION df._claim(p_worker integer, p_token text, p_limit integer, p_only text DEFAULT NULL,
+                          p_but oid[] DEFAULT NULL)
 RETURNS TABLE (id text, epoch bigint, role text, superuser boolean, label text, database text, program text,
                owner oid, search_path text, vars jsonb, history json, inbox json, now timestamptz, heavy boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -133,6 +134,7 @@ BEGIN
         WHERE i.due <= clock_timestamp()
           AND (everyone OR i.submitted_by = me.role)
           AND (p_only IS NULL OR i.id = p_only)
+          AND (p_but IS NULL OR i.submitted_by::oid <> ALL (p_but))
         ORDER BY i.due
         LIMIT p_limit
         FOR NO KEY UPDATE SKIP LOCKED
@@ -162,8 +164,8 @@ BEGIN
     WHERE c.id = ANY (mine);
 END
 $$;
-COMMENT ON FUNCTION df._claim(integer, text, integer, text) IS
-    'Claims up to p_limit due instances for a worker and returns all it needs to run them.';
+COMMENT ON FUNCTION df._claim(integer, text, integer, text, oid[]) IS
+    'Claims up to p_limit due instances, but none of the roles p_but, for a worker and returns all it needs to run them.';
 
 CREATE FUNCTION df._history(p_instance text) RETURNS json
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

@@ -238,3 +238,12 @@ async def test_retention_by_an_ordinary_role_is_about_its_own(stage: Stage) -> N
     await connection.execute("SELECT pg_advisory_lock(1684430711, -1)")
     assert await stage.sql("SELECT instances FROM df.prune()", role=stage.database.owner) == [(1,)]
     assert await stage.sql("SELECT id FROM df.instances", role="postgres") == [(mine.id,)] != [(theirs.id,)]
+
+
+async def test_an_error_of_many_words_is_cut_off(stage: Stage) -> None:
+    """P9: it goes into the row of every composite around the step."""
+    async with stage.worker():
+        outcome = await stage.run(
+            "'DO $$BEGIN RAISE EXCEPTION ''%'', repeat(''é'', 2000000); END$$' & 'SELECT 1'"
+        )
+        assert len(outcome.error) < 70_000 and "4000000 bytes in all" in outcome.error
