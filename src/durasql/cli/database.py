@@ -55,13 +55,16 @@ def status_command(json_: bool, target: Target) -> int:
     durasql db status
     """
     from durasql.store.install import status
+    from durasql.store.liveness import liveness
 
     with target.reached() as dsn:
         found = status(dsn)
         where = _where(dsn)
+        living = liveness(dsn) if found.healthy else None
     health = "ok" if found.healthy else _complaint(found)
     if json_:
         shown = {"applied": [asdict(row) for row in found.applied], "health": health, "ok": found.healthy}
+        shown["liveness"] = asdict(living) if living else None
         render.as_json({"from": target.origin, "database": where, "server": found.server_version, **shown})
         return 0 if found.healthy else 1
     last = found.applied[-1] if found.applied else None
@@ -73,6 +76,8 @@ def status_command(json_: bool, target: Target) -> int:
             "schema df": f"{last.version:04} {last.name}" if last else None,
             "installed": last.applied_at if last else None,
             "health": health,
+            "workers": living.shown_workers if living else None,
+            "lag": f"{living.lag_seconds:.1f} s" if living else None,
         }
     )
     return 0 if found.healthy else 1

@@ -118,7 +118,9 @@ def test_db_install_status_uninstall(empty_database: str, durasql: Any) -> None:
     assert before.code == 1
     assert "not installed" in before.out
     assert durasql("db", "install", *dsn).code == 0
-    assert durasql("db", "status", *dsn, "--json").json["ok"] is True
+    shown = durasql("db", "status", *dsn, "--json").json
+    assert shown["ok"] is True
+    assert (shown["liveness"]["workers"], shown["liveness"]["overdue"]) == (0, 0)
     assert durasql("db", "uninstall", "--yes", *dsn).out == "schema df dropped\n"
 
 

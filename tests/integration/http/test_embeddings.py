@@ -35,7 +35,7 @@ def test_embeddings_are_the_same_for_ever_and_near_for_like_texts(server_module)
 async def test_a_pipeline_that_is_killed_between_call_and_upsert_ends_complete(
     database, site, server_module, worker_process
 ):
-    if not database.cluster.execute("SELECT FROM pg_available_extensions WHERE name = 'vector'"):
+    if not database.cluster.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"):
         pytest.skip("this server has no pgvector")
     role = database.role(include_http=True)
     database.cluster.execute("CREATE EXTENSION IF NOT EXISTS vector", database.name)
