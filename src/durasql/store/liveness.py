@@ -22,7 +22,7 @@ FROM df.workers
 
 @dataclass(frozen=True, slots=True)
 class Liveness:
-    """`workers` is None for a role that may not see them; `heard_seconds` ago the last one gave a sign of life.
+    """`workers` is None for a role that may not see them; the last one was heard of `heard_seconds` ago.
 
     `overdue` instances wait for a worker, the first of them for `lag_seconds`.
     """
