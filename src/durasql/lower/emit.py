@@ -5,48 +5,21 @@ In: an AST node (the root). Out: a `Program`. Deterministic: no option, clock or
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final
 
 from durasql.bytecode.opcodes import Op
-from durasql.bytecode.program import FORMAT, Instruction, Program
+from durasql.bytecode.program import FORMAT, Program
 from durasql.lower.branches import lower_join, lower_race
 from durasql.lower.choice import lower_if, lower_if_rows
+from durasql.lower.emitter import Emitter, Lowering
 from durasql.lower.leaves import lower_leaf
 from durasql.lower.loop import lower_loop
-from durasql.lower.number import Numbered, number_nodes
+from durasql.lower.number import number_nodes
 from durasql.lower.sequence import lower_then
 from durasql.syntax import ast
 from durasql.syntax.envelope import graph_hash
 
-
-class Emitter:
-    """The code so far."""
-
-    def __init__(self) -> None:
-        self.code: list[Instruction] = []
-
-    @property
-    def here(self) -> int:
-        """The pc of the next instruction."""
-        return len(self.code)
-
-    def emit(self, op: Op, at: Numbered, **operands: Any) -> int:
-        """Append an instruction of a node; returns its pc so that targets can be patched."""
-        self.code.append(Instruction(op, at.number, **operands))
-        return len(self.code) - 1
-
-    def patch(self, pc: int, /, **operands: Any) -> None:
-        """Fill in what was not known when the instruction was emitted."""
-        self.code[pc] = replace(self.code[pc], **operands)
-
-    def lower(self, at: Numbered) -> None:
-        """Emit the code of one node and everything below it."""
-        _LOWERING[type(at.node)](self, at)
-
-
-_LOWERING: Final[dict[type[Any], Callable[[Emitter, Numbered], None]]] = {
+_LOWERING: Final[dict[type[Any], Lowering]] = {
     ast.Sql: lower_leaf,
     ast.Sleep: lower_leaf,
     ast.WaitSchedule: lower_leaf,
@@ -67,7 +40,7 @@ _LOWERING: Final[dict[type[Any], Callable[[Emitter, Numbered], None]]] = {
 def lower(root: ast.Node) -> Program:
     """Lower a whole graph. The result passes `bytecode.verify`."""
     tree, nodes = number_nodes(root)
-    emitter = Emitter()
+    emitter = Emitter(_LOWERING)
     emitter.lower(tree)
     emitter.emit(Op.END, tree)
     return Program(FORMAT, graph_hash(root), nodes, tuple(emitter.code))

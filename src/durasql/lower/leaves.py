@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from durasql.bytecode.opcodes import Op
+from durasql.lower.emitter import Emitter
+from durasql.lower.number import Numbered
 from durasql.syntax.envelope import node_type
-
-if TYPE_CHECKING:
-    from durasql.lower.emit import Emitter
-    from durasql.lower.number import Numbered
 
 
 def lower_leaf(out: Emitter, at: Numbered) -> None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from durasql.bytecode.opcodes import Op
-
-if TYPE_CHECKING:
-    from durasql.lower.emit import Emitter
-    from durasql.lower.number import Numbered
+from durasql.lower.emitter import Emitter
+from durasql.lower.number import Numbered
 
 
 def lower_loop(out: Emitter, at: Numbered) -> None:
