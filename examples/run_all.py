@@ -52,7 +52,8 @@ def surroundings(path: Path, dsn: str) -> Iterator[None]:
         return
     allow = [sys.executable, "-m", "durasql", "http", "allow", "127.0.0.1", "--port", "8321", "--private"]
     subprocess.run([*allow, "--dsn", dsn], check=True)
-    service = subprocess.Popen([sys.executable, HERE / "embedding_server.py"], stdout=subprocess.PIPE)
+    command = [sys.executable, HERE / "embedding_server.py"]
+    service = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         assert service.stdout is not None
         service.stdout.readline()  # it says so when it listens
