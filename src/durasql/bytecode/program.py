@@ -6,7 +6,6 @@ In: `lower` and `codec` make programs. Out: the machine, the listing and the sto
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
 from durasql.bytecode.opcodes import Op
@@ -48,8 +47,3 @@ class Program:
     hash: str
     nodes: tuple[NodeInfo, ...]
     code: tuple[Instruction, ...]
-
-    @cached_property
-    def has_loops(self) -> bool:
-        """Whether any instruction can run more than once."""
-        return any(instruction.op is Op.LOOP for instruction in self.code)
