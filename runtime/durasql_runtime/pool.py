@@ -112,6 +112,7 @@ class Pool:
         self._total = asyncio.Semaphore(limits.total)
         self._control = _Lane(asyncio.Semaphore(limits.per_role))
         self._hungry = 0
+        self._busy = 0
         self._endings: set[asyncio.Task[None]] = set()
 
     async def acquire(self, role: str, database: str | None) -> Session:
@@ -119,13 +120,16 @@ class Pool:
         lane = self._lanes[role, database]
         await lane.slots.acquire()
         try:
-            return self._reuse(lane) or await self._open(lane, role, database)
+            session = self._reuse(lane) or await self._open(lane, role, database)
         except BaseException:
             lane.slots.release()
             raise
+        self._busy += 1
+        return session
 
     def release(self, session: Session, database: str | None) -> None:
         """Give a session back. One that is not clean is stopped and closed, for which nobody has to wait."""
+        self._busy -= 1
         self._give_back(self._lanes[session.role, database], session)
 
     @asynccontextmanager
@@ -151,6 +155,11 @@ class Pool:
             await session.query("SELECT pg_catalog.pg_terminate_backend($1)", [b"%d" % pid])
         finally:
             await session.end()
+
+    @property
+    def census(self) -> tuple[int, int]:
+        """Sessions that steps use at the moment, and sessions that wait for the next step."""
+        return self._busy, sum(len(lane.idle) for lane in list(self._lanes.values()))
 
     def close_idle(self) -> None:
         """Close what nobody used for a while."""

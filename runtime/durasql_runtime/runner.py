@@ -20,6 +20,7 @@ from durasql.errors import LeaseLost
 from durasql_runtime.claims import Claim, Control, Letter
 from durasql_runtime.journal import Key, Row, State
 from durasql_runtime.machine import Activation, Facts, Finish, Machine, Transition
+from durasql_runtime.observe import SILENT, Observer, RunWatch
 from durasql_runtime.outcome import Done, Failed, Outcome
 from durasql_runtime.pace import Pace
 from durasql_runtime.perform.performers import Performers
@@ -63,6 +64,7 @@ class Services:
     performers: Performers
     settings: Settings
     draining: bool = False
+    observer: Observer = SILENT
 
 
 class Runner:
@@ -76,6 +78,8 @@ class Runner:
         self._inbox: list[Letter] = list(claim.inbox)
         self._taken: set[int] = set()
         self._plain = False
+        self._losses: dict[Key, int] = {}
+        self._watch: RunWatch = SILENT
         self._begin(claim.history)
 
     def _begin(self, history: tuple[Row, ...]) -> None:
@@ -106,7 +110,13 @@ class Runner:
         """Run until the instance is over, parked, lost or handed over. Never raises for a failing
         workflow.
         """
-        losses: dict[Key, int] = {}
+        self._watch = self._services.observer.run(self.claim)
+        try:
+            await self._run()
+        finally:
+            self._watch.ended()
+
+    async def _run(self) -> None:
         refused: dict[Key, Failed] = {}
         conflicts = 0
         while True:
@@ -126,8 +136,8 @@ class Runner:
             except SessionTainted:
                 self._plain = True
             except _StepLost as error:
-                losses[error.key] = losses.get(error.key, 0) + 1
-                if losses[error.key] >= _LOSSES_BEFORE_GIVING_UP:
+                losses = self._losses[error.key] = self._losses.get(error.key, 0) + 1
+                if losses >= _LOSSES_BEFORE_GIVING_UP:
                     refused = {error.key: Failed(f"SQL execution failed: the connection was lost: {error}")}
             finally:
                 await self._cancel_tasks()
@@ -226,6 +236,8 @@ class Runner:
                 if not outcomes:
                     return
                 await self._apply(outcomes, signals=taken)
+                for key, outcome in outcomes:
+                    self._watch.waited(self._program.nodes[key[0]].type, key[0], outcome)
 
     def _due_outcomes(self) -> tuple[list[tuple[Key, Outcome]], list[int]]:
         for letter in list(self._inbox):
@@ -272,11 +284,22 @@ class Runner:
 
     async def _advance(self, step: Step, activation: Activation) -> Activation | None:
         await self._pace.keep(activation.key)
-        outcome = await self._perform(step, activation)
+        outcome = await self._observed(step, activation)
         async with self._lock:
             if self._over or activation.key not in self._machine.ready:
                 return None
             return await self._apply([(activation.key, outcome)], step=step)
+
+    async def _observed(self, step: Step, activation: Activation) -> Outcome:
+        earlier = self._pending.get(activation.key)
+        before = max(earlier.attempts if earlier else 0, self._losses.get(activation.key, 0))
+        watch = self._watch.step(activation, before + 1)
+        outcome = None
+        try:
+            outcome = await self._perform(step, activation)
+            return outcome
+        finally:
+            watch.ended(outcome)
 
     async def _perform(self, step: Step, activation: Activation) -> Outcome:
         scope = self._machine.scope(activation.names)
@@ -434,6 +457,8 @@ class Runner:
         if batch.finish is not None or batch.park:
             self._over = True
             self._event.set()
+        if batch.finish is not None:
+            self._watch.finished(batch.finish)
         self._log(batch)
 
     async def _record_alone(self, record: Record) -> None:

@@ -24,6 +24,8 @@ from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, w
 from durasql.errors import DatabaseUnreachable, DurasqlError
 from durasql_runtime.claims import Claim, Control, is_passing
 from durasql_runtime.listen import Listener
+from durasql_runtime.observe import SILENT, Observer, Vitals
+from durasql_runtime.outcome import Failed
 from durasql_runtime.perform.performers import Performers
 from durasql_runtime.places import Places
 from durasql_runtime.pool import LoginRefused, Pool, PoolLimits
@@ -65,6 +67,7 @@ class WorkerConfig:
     drain_seconds: float = 5.0
     only: str | None = None
     patient: bool = True
+    observer: Observer = SILENT
 
     @property
     def shown_name(self) -> str:
@@ -90,6 +93,7 @@ class Worker:
         self._chores: set[asyncio.Task[None]] = set()
         self._declared_idle = False
         self._saturated = False
+        self._lag = 0.0
         self._pruned = asyncio.get_running_loop().time()
         self.started = asyncio.Event()
 
@@ -99,6 +103,13 @@ class Worker:
         self._wake.set()
         if self._services is not None:
             self._services.draining = True
+
+    @property
+    def vitals(self) -> Vitals:
+        """How it is doing, without asking the database."""
+        services = self._services
+        busy, idle = services.pool.census if services is not None else (0, 0)
+        return Vitals(services is not None, self._stopping.is_set(), len(self._runs), busy, idle, self._lag)
 
     async def run(self, until: Callable[[], bool] | None = None) -> None:
         """Work until stopped. Raises `DurasqlError` for what no waiting can cure, or at once unless
@@ -178,7 +189,9 @@ class Worker:
             return control.connection
 
         performers = Performers(connection, settings)
-        services = Services(control, pool, performers, settings, self._stopping.is_set())
+        services = Services(
+            control, pool, performers, settings, self._stopping.is_set(), self._config.observer
+        )
         self._services = services
         return services
 
@@ -191,6 +204,8 @@ class Worker:
             claims = []
             if offer.limit > 0:
                 claims = await control.claim(offer.limit, self._config.only, list(offer.but) or None)
+            if claims:
+                self._config.observer.claimed(len(claims))
             for claim in claims:
                 self._launch(control, programs, claim)
             self._saturated = offer.leaves_some(len(claims))
@@ -244,6 +259,9 @@ class Worker:
             refusal = f"internal error: {error!r}"
         if refusal is not None:
             await control.refuse(claim, refusal)
+            watch = self._config.observer.run(claim)
+            watch.finished(Failed(refusal))
+            watch.ended()
 
     async def _runner(self, programs: Programs, claim: Claim) -> Runner:
         assert self._services is not None
@@ -384,6 +402,8 @@ class Worker:
         rounds = 0
         while True:
             await control.heartbeat(idle=self._declared_idle, running=len(self._runs))
+            if self._config.observer is not SILENT:
+                self._lag = max(0.0, -(await control.next_due() or 0.0))
             freed = await control.reap()
             if freed:
                 self._wake.set()
