@@ -57,6 +57,11 @@ CREATE POLICY programs_user_isolation ON df.programs
 --   worker   who holds it
 --   epoch    raised by every claim and by cancellation; a journal write must name the current one
 --   setbacks workers lost in succession while they held it, without its journal having grown; lost_seq says how far it was
+--   policy   what df.start was told about failures: {"max_attempts", "backoff", "max_backoff" (seconds), "on_failure", "deadline"}
+--   key      only one instance of a role with this key is active at a time
+--
+-- `paused` waits for df.resume. A failure that undid what had completed ends as `compensated`; when an undo failed, too, the
+-- instance is `stuck` until somebody has it tried again with df.retry_instance.
 CREATE TABLE df.instances (
     id varchar(8) NOT NULL DEFAULT lpad(to_hex((random() * 4294967295)::bigint), 8, '0'),
     label text,
@@ -77,12 +82,14 @@ CREATE TABLE df.instances (
     epoch bigint NOT NULL DEFAULT 0,
     setbacks integer NOT NULL DEFAULT 0,
     lost_seq bigint NOT NULL DEFAULT 0,
+    policy jsonb,
+    key text,
     CONSTRAINT instances_pkey PRIMARY KEY (id),
     CONSTRAINT instances_identity_key UNIQUE (id, submitted_by),
     CONSTRAINT instances_id_format_chk CHECK (id ~ '^[0-9a-f]{8}$'),
     CONSTRAINT instances_root_node_format_chk CHECK (root_node ~ '^[0-9a-f]{8}$'),
     CONSTRAINT instances_status_chk
-        CHECK (status IN ('pending', 'running', 'completed', 'failed', 'cancelled')),
+        CHECK (status IN ('pending', 'running', 'completed', 'failed', 'cancelled', 'paused', 'compensated', 'stuck')),
     -- Every claim carries these, so what roles write here by hand must stay within what a worker can take.
     CONSTRAINT instances_vars_chk CHECK (vars IS NULL
         OR (jsonb_typeof(vars) = 'object' AND octet_length(vars::text) <= 16777216)),
@@ -135,6 +142,48 @@ CREATE TABLE df.journal (
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE df.journal IS 'What each instance did: the only execution state.';
 ALTER TABLE df.journal ENABLE ROW LEVEL SECURITY;
+
+-- Tries that failed and were, or are to be, followed by another: of a df.retry, of a step under the run's own policy, and
+-- the latest of a loop that goes on after failures. They go when the loop around comes round.
+--   node     the RETRY or LOOP node, or the step itself
+--   gen      counters of the loops and retries around it
+--   attempt  from 1; of a loop the generation that failed
+--   error    what went wrong, as in df.journal
+CREATE TABLE df.attempts (
+    instance_id varchar(8) NOT NULL,
+    node integer NOT NULL,
+    gen text NOT NULL,
+    attempt integer NOT NULL,
+    error text NOT NULL,
+    next_at timestamptz,
+    failed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT attempts_pkey PRIMARY KEY (instance_id, node, attempt)
+);
+COMMENT ON TABLE df.attempts IS 'Tries that failed and were followed by another.';
+ALTER TABLE df.attempts ENABLE ROW LEVEL SECURITY;
+
+-- What has to be run if what completed turns out to have been in vain.
+--   node   the UNDO node, or the FINALLY whose body was cut off
+--   gen    the generation that it completed in
+--   seq    order of completion, shared with df.journal
+--   names  the results that it refers to, as they were then
+--   state  ready   to be run when a failure leaves the scope it stands in
+--          done    it was run
+--          failed  it was tried and failed for good, with `error`
+CREATE TABLE df.undos (
+    instance_id varchar(8) NOT NULL,
+    node integer NOT NULL,
+    gen text NOT NULL,
+    seq bigint NOT NULL,
+    state text NOT NULL,
+    names text,
+    error text,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT undos_pkey PRIMARY KEY (instance_id, node, gen),
+    CONSTRAINT undos_state_check CHECK (state IN ('ready', 'done', 'failed'))
+);
+COMMENT ON TABLE df.undos IS 'Undo steps that are due if their instance fails, and what became of them.';
+ALTER TABLE df.undos ENABLE ROW LEVEL SECURITY;
 
 -- The inbox. A row stays until a wait takes it; `name` is the signal's.
 CREATE TABLE df.signals (

@@ -10,6 +10,12 @@
 CREATE POLICY journal_user_isolation ON df.journal FOR SELECT
     USING (EXISTS (SELECT FROM df.instances i WHERE i.id = instance_id
                    AND i.submitted_by = (quote_ident(current_user))::regrole));
+CREATE POLICY attempts_user_isolation ON df.attempts FOR SELECT
+    USING (EXISTS (SELECT FROM df.instances i WHERE i.id = instance_id
+                   AND i.submitted_by = (quote_ident(current_user))::regrole));
+CREATE POLICY undos_user_isolation ON df.undos FOR SELECT
+    USING (EXISTS (SELECT FROM df.instances i WHERE i.id = instance_id
+                   AND i.submitted_by = (quote_ident(current_user))::regrole));
 
 CREATE FUNCTION df._node_id(number integer) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE

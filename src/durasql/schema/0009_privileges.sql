@@ -26,6 +26,8 @@ AS $$
            ('INSERT (instance_id, name, data)', 'df.signals'),
            ('SELECT, INSERT (name, value), UPDATE (value)', 'df.vars'),
            ('SELECT', 'df.journal'),
+           ('SELECT', 'df.attempts'),
+           ('SELECT', 'df.undos'),
            ('SELECT', 'df._nodes'),
            ('SELECT', 'df.nodes'),
            ('SELECT', 'df.waiting')

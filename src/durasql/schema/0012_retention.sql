@@ -77,6 +77,8 @@ BEGIN
         SELECT i.id::text FROM df.instances i
         WHERE i.id = ANY (p_ids) AND i.status IN ('completed', 'failed', 'cancelled') FOR UPDATE SKIP LOCKED) AS l;
     DELETE FROM df.journal j WHERE j.instance_id = ANY (locked);
+    DELETE FROM df.attempts a WHERE a.instance_id = ANY (locked);
+    DELETE FROM df.undos u WHERE u.instance_id = ANY (locked);
     DELETE FROM df.signals s WHERE s.instance_id = ANY (locked);
     DELETE FROM df.instances i WHERE i.id = ANY (locked);
     RETURN coalesce(array_length(locked, 1), 0);
