@@ -11,7 +11,7 @@ BENCHFLAGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-matrix check conformance crash chaos bench golden pages docs clean
+.PHONY: help run test test-matrix check conformance crash chaos bench scale golden pages docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 22
@@ -45,6 +45,9 @@ chaos: $(VENV)/.test ## kill and freeze workers and stop the server at random fo
 
 bench: $(VENV)/.bench ## measure, beside the server's own limit and beside DBOS and Absurd
 	$(BIN)/python -m bench $(BENCHFLAGS)
+
+scale: $(VENV)/.test ## measure what 100,000 instances cost: memory, wake-ups, backlogs, loops, table sizes
+	$(BIN)/python -m bench.scale $(BENCHFLAGS)
 
 golden: $(VENV)/.test ## accept the output of the conformance cases as the new golden files
 	$(BIN)/python -m pytest conformance --snapshot-update

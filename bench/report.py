@@ -48,10 +48,10 @@ def show(figures: list[Figure], rounds: int) -> None:
     Console(width=max(Console().width, 110)).print(table)
 
 
-def write(figures: list[Figure], settings: dict[str, str]) -> Path:
+def write(figures: list[Figure], settings: dict[str, str], name: str = "bench") -> Path:
     """Write the JSON, named by the time of the run, and return its path."""
     OUT.mkdir(exist_ok=True)
-    path = OUT / f"bench-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.json"
+    path = OUT / f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.json"
     document = {
         "machine": {"cores": os.cpu_count(), "system": platform.platform(), "load": os.getloadavg()},
         "settings": settings,

@@ -29,6 +29,7 @@ from durasql.errors import (
     StoreError,
 )
 from durasql.store.install import migrations
+from durasql_runtime.frontier import Frontier, Place
 from durasql_runtime.journal import Row, State
 
 _READ_ONLY: Final = "25006"
@@ -39,7 +40,8 @@ _HEAVY: Final = (
 )
 _CLAIM: Final = (
     "SELECT id, epoch, role, superuser, label, database, program, owner, search_path, vars::text, "
-    "history::text, inbox::text, now, heavy FROM df._claim(%s, %s, %s, %s, %s::oid[])"
+    "history::text, inbox::text, now, heavy, since::text "
+    "FROM df._claim(%s, %s, %s, %s, %s::oid[], %s::timestamptz, %s)"
 )
 """Documents as text: roles have a say in them, and one that cannot be read concerns its instance only."""
 
@@ -55,7 +57,9 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An instance in this worker's hands. `now` is the database's clock at the claim."""
+    """An instance in this worker's hands. `now` is the database's clock at the claim, `place` where in the
+    queue it was.
+    """
 
     id: str
     epoch: int
@@ -70,6 +74,7 @@ class Claim:
     history: tuple[Row, ...] = field(repr=False)
     inbox: tuple[Letter, ...] = field(repr=False)
     now: datetime
+    place: Place
     defect: str | None = None
     """Why the instance cannot be run, when what came with the claim cannot be read."""
 
@@ -88,6 +93,7 @@ class Control:
     def __init__(self, connection: psycopg.AsyncConnection[Any], identity: Identity) -> None:
         self.connection = connection
         self.identity = identity
+        self._frontier = Frontier()
 
     @classmethod
     async def sign_on(cls, dsn: str, name: str) -> Control:
@@ -116,13 +122,27 @@ class Control:
         """Claim up to `limit` due instances, none of the roles `but`; `only` names the one instance this
         worker is for.
         """
-        cursor = await self.connection.execute(_CLAIM, (*self._me, limit, only, but), prepare=True)
+        if only is not None or but:
+            return await self._claim((*self._me, limit, only, but, None, None))
+        origin = self._frontier.begin()
+        after = (None, None) if origin is None else (origin.since, origin.id)
+        claims = await self._claim((*self._me, limit, None, None, *after))
+        self._frontier.end(origin, claims[-1].place if claims else None)
+        return claims
+
+    async def _claim(self, params: Sequence[Any]) -> list[Claim]:
+        cursor = await self.connection.execute(_CLAIM, params, prepare=True)
         return [_claim(row) for row in await cursor.fetchall()]
 
     async def next_due(self) -> float | None:
-        """Seconds until the next parked instance is due, None when there is none."""
-        row = await _one(self.connection, "SELECT df._next_due(%s, %s)", self._me)
-        return None if row[0] is None else float(row[0])
+        """Seconds until it is worth looking again: the next parked instance is due, or some may have been
+        passed over. None when there is nothing to wait for.
+        """
+        place = self._frontier.place
+        since = None if place is None else place.since
+        row = await _one(self.connection, "SELECT df._next_due(%s, %s, %s::timestamptz)", (*self._me, since))
+        waits = (None if row[0] is None else float(row[0]), self._frontier.pause)
+        return min((wait for wait in waits if wait is not None), default=None)
 
     async def renew(self, claim: Claim) -> Claim:
         """The same claim under a new epoch, with the journal and inbox read again. Raises `LeaseLost`."""
@@ -280,9 +300,10 @@ def read_inbox(document: Any) -> tuple[Letter, ...]:
 
 
 def _claim(row: Sequence[Any]) -> Claim:
-    id_, epoch, role, superuser, label, database, program, owner, search_path, *documents, now, heavy = row
+    id_, epoch, role, superuser, label, database, program, owner, path, *documents, now, heavy, since = row
+    place = Place(since, id_)
     claim = Claim(
-        id_, epoch, role, superuser, label, database, program, owner, search_path, {}, (), (), now
+        id_, epoch, role, superuser, label, database, program, owner, path, {}, (), (), now, place
     )  # fmt: skip
     if heavy:
         return replace(claim, defect=_HEAVY)

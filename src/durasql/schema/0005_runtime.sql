@@ -108,11 +108,14 @@ $$;
 COMMENT ON FUNCTION df._journal_bytes(text) IS 'Bytes of the journal of one instance.';
 REVOKE ALL ON FUNCTION df._journal_bytes(text) FROM PUBLIC;
 
--- Claims due instances. A lost claim (asynchronous commit) only means that the instance is claimed again.
+-- Claims due instances, in the order of the queue (due, id). A lost claim (asynchronous commit) only means that the
+-- instance is claimed again. With p_after and p_after_id the search begins at that place of the queue: what was claimed
+-- before leaves dead index entries, and as long as an older transaction may see them each search steps over all of them.
 CREATE FUNCTION df._claim(p_worker integer, p_token text, p_limit integer, p_only text DEFAULT NULL,
-                          p_but oid[] DEFAULT NULL)
+                          p_but oid[] DEFAULT NULL, p_after timestamptz DEFAULT NULL, p_after_id text DEFAULT NULL)
 RETURNS TABLE (id text, epoch bigint, role text, superuser boolean, label text, database text, program text,
-               owner oid, search_path text, vars jsonb, history json, inbox json, now timestamptz, heavy boolean)
+               owner oid, search_path text, vars jsonb, history json, inbox json, now timestamptz, heavy boolean,
+               since timestamptz)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off  -- a plan made while the table was small is kept while it grows
 AS $$
@@ -121,6 +124,7 @@ DECLARE
     me df._workers := df._known_here(p_worker, p_token);
     everyone boolean := df._serves(me.role, 0::oid::regrole);
     mine varchar[];
+    due_since timestamptz[];
     most bigint := df._most_bytes();
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
@@ -130,12 +134,13 @@ BEGIN
         RAISE EXCEPTION 'worker % is not registered (any more)', p_worker USING ERRCODE = 'DF002';
     END IF;
     WITH candidates AS (
-        SELECT i.id FROM df.instances i
+        SELECT i.id, i.due FROM df.instances i
         WHERE i.due <= clock_timestamp()
+          AND (i.due, i.id) >= (coalesce(p_after, '-infinity'), coalesce(p_after_id, ''))
           AND (everyone OR i.submitted_by = me.role)
           AND (p_only IS NULL OR i.id = p_only)
           AND (p_but IS NULL OR i.submitted_by::oid <> ALL (p_but))
-        ORDER BY i.due
+        ORDER BY i.due, i.id
         LIMIT p_limit
         FOR NO KEY UPDATE SKIP LOCKED
     ), claimed AS (
@@ -143,9 +148,9 @@ BEGIN
         SET status = 'running', updated_at = now(), worker = p_worker, epoch = i.epoch + 1, due = NULL
         FROM candidates c
         WHERE i.id = c.id
-        RETURNING i.id
+        RETURNING i.id, c.due
     )
-    SELECT array_agg(c.id) INTO mine FROM claimed c;
+    SELECT array_agg(c.id), array_agg(c.due) INTO mine, due_since FROM claimed c;
 
     -- In a statement of its own, whose snapshot is younger than the claim. The one above may have found an instance due
     -- that another worker claimed, advanced and put back before it got the lock: it would not see what that one wrote.
@@ -156,15 +161,17 @@ BEGIN
            -- Signals may have come before the first claim; written out, since it is on the way of every instance.
            CASE WHEN NOT luggage.heavy THEN (SELECT json_agg(json_build_array(s.id, s.name, s.data) ORDER BY s.id)
                                              FROM df.signals s WHERE s.instance_id = c.id) END,
-           clock_timestamp(), luggage.heavy
-    FROM df.instances c LEFT JOIN pg_roles r ON r.oid = c.submitted_by,
+           clock_timestamp(), luggage.heavy, m.since
+    FROM unnest(mine, due_since) AS m (id, since)
+    JOIN df.instances c ON c.id = m.id
+    LEFT JOIN pg_roles r ON r.oid = c.submitted_by,
          LATERAL (SELECT coalesce((SELECT sum(octet_length(s.name) + octet_length(s.data) + 32) FROM df.signals s
                                    WHERE s.instance_id = c.id), 0)
                          + CASE WHEN c.epoch > 1 THEN df._journal_bytes(c.id) ELSE 0 END > most AS heavy) AS luggage
-    WHERE c.id = ANY (mine);
+    ORDER BY m.since, m.id;
 END
 $$;
-COMMENT ON FUNCTION df._claim(integer, text, integer, text, oid[]) IS
+COMMENT ON FUNCTION df._claim(integer, text, integer, text, oid[], timestamptz, text) IS
     'Claims up to p_limit due instances, but none of the roles p_but, for a worker and returns all it needs to run them.';
 
 CREATE FUNCTION df._history(p_instance text) RETURNS json
@@ -572,20 +579,23 @@ END
 $$;
 COMMENT ON FUNCTION df._reset(text) IS 'Makes a step''s session as new, so that nothing leaks into the next step.';
 
-CREATE FUNCTION df._next_due(p_worker integer, p_token text) RETURNS double precision
+CREATE FUNCTION df._next_due(p_worker integer, p_token text, p_after timestamptz DEFAULT NULL) RETURNS double precision
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     me df._workers := df._known_here(p_worker, p_token);
 BEGIN
     IF df._serves(me.role, 0::oid::regrole) THEN
-        RETURN extract(epoch FROM (SELECT min(i.due) FROM df.instances i WHERE i.due IS NOT NULL) - clock_timestamp());
+        RETURN extract(epoch FROM (SELECT min(i.due) FROM df.instances i
+                                   WHERE i.due >= coalesce(p_after, '-infinity')) - clock_timestamp());
     END IF;
     RETURN extract(epoch FROM (SELECT min(i.due) FROM df.instances i
-                               WHERE i.due IS NOT NULL AND i.submitted_by = me.role) - clock_timestamp());
+                               WHERE i.due >= coalesce(p_after, '-infinity') AND i.submitted_by = me.role)
+                              - clock_timestamp());
 END
 $$;
-COMMENT ON FUNCTION df._next_due(integer, text) IS 'Seconds until the next instance is due that this worker may serve.';
+COMMENT ON FUNCTION df._next_due(integer, text, timestamptz) IS
+    'Seconds until the next instance is due (at p_after or later) that this worker may serve.';
 
 -- After a lost connection nobody knows whether the last COMMIT arrived, or is still to arrive: a server process may work
 -- through what it had received already. The new epoch shuts it out. If its record is under way, or somebody else has

@@ -87,3 +87,46 @@ async def test_a_worker_is_not_buried_while_it_claims(stage: Stage) -> None:
     row = await (await other.execute("SELECT df._reap(%s, 'o')", (other_id,))).fetchone()
     assert row == (1,)
     assert await stage.one("SELECT worker IS NULL AND due <= now() FROM df.instances WHERE id = %s", (id_,))
+
+
+async def test_a_search_goes_on_where_the_last_one_ended(stage: Stage) -> None:
+    """P9: what was claimed stays in the queue's index for as long as some transaction may see it."""
+    old = await stage.connect(stage.database.owner)
+    await old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    await old.execute("SELECT FROM df.settings")
+    connection, number = await sign_on(stage, "t")
+    await stage.sql("SELECT df.start('SELECT 1') FROM generate_series(1, 300)")
+    query = (
+        "SELECT since::text, id FROM df._claim(%s, 't', 300, p_after => %s::timestamptz, p_after_id => %s)"
+    )
+    place: tuple[str | None, str | None] = (None, None)
+    claimed = await (await connection.execute(query, (number, *place))).fetchall()
+    assert (len(claimed), sorted(claimed)) == (300, claimed)
+
+    async def read() -> int:
+        counter = "SELECT pg_stat_get_xact_tuples_returned('df.instances_due_idx'::regclass)"
+        row = await (await connection.execute(counter)).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    async def read_by(after: tuple[str | None, str | None]) -> int:
+        async with connection.transaction():
+            before = await read()
+            assert await (await connection.execute(query, (number, *after))).fetchall() == []
+            return await read() - before
+
+    assert await read_by(place) >= 300, "nothing is dead, so that this tests nothing"
+    assert await read_by(claimed[-1]) <= 1
+
+
+async def test_nothing_is_left_behind(stage: Stage) -> None:
+    """P4: a start whose transaction is long to commit is older in the queue than what was claimed since."""
+    slow = await stage.connect()
+    async with stage.worker():
+        await slow.execute("BEGIN")
+        row = await (await slow.execute("SELECT df.start('SELECT 1')")).fetchone()
+        for _ in range(5):
+            assert (await stage.run("'SELECT 2'")).status == "completed"
+        await slow.execute("COMMIT")
+        assert row is not None
+        assert (await stage.outcome(row[0])).status == "completed"
