@@ -74,7 +74,7 @@ def chart_of(
     whole = drawer.draw(0)
     drawer.connect([(start, "")], whole.entry)
     if whole.exits:
-        end = drawer.box("end", "end", Shape.END)
+        end = drawer.box("finish", "end", Shape.END)  # Mermaid keeps `end` for itself
         drawer.connect(whole.exits, end)
     return drawer.chart
 
@@ -102,7 +102,7 @@ class _Drawer:
 
     def leaf(self, number: int, node: NodeInfo) -> _Part:
         name = f" ⇒ {node.name}" if node.name else ""
-        box = self.box(f"n{number}", _label(node) + name, Shape.STEP, number)
+        box = self.box(f"n{number}", label_of(node) + name, Shape.STEP, number)
         return _Part(box, (), ((box, ""),)) if node.type == "BREAK" else _Part(box, ((box, ""),))
 
     def sequence(self, _: int, node: NodeInfo) -> _Part:
@@ -112,7 +112,7 @@ class _Drawer:
 
     def choice(self, number: int, node: NodeInfo) -> _Part:
         condition = self.draw(node.condition) if node.condition is not None else None
-        label = "true?" if condition else f"{_config(node).get('result_name')} has rows?"
+        label = "true?" if condition else f"{config_of(node).get('result_name')} has rows?"
         box = self.box(f"n{number}", label, Shape.CHOICE, number)
         if condition:
             self.connect(condition.exits, box)
@@ -161,7 +161,8 @@ def _at(child: int | None) -> int:
     return child
 
 
-def _config(node: NodeInfo) -> dict[str, object]:
+def config_of(node: NodeInfo) -> dict[str, object]:
+    """The settings of a node that has some, as the builders wrote them."""
     try:
         found = json.loads(node.query or "{}")
     except ValueError:
@@ -169,9 +170,9 @@ def _config(node: NodeInfo) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def _label(node: NodeInfo) -> str:
-    """A leaf in a few words."""
-    config = _config(node)
+def label_of(node: NodeInfo) -> str:
+    """A leaf as one line of text."""
+    config = config_of(node)
     match node.type:
         case "SLEEP":
             return f"sleep {node.query} s"

@@ -82,7 +82,11 @@ FORMATS: Final[dict[str, Callable[[Sequence[Chart]], str]]] = {"mermaid": mermai
 
 
 def _cut(box: Box) -> str:
-    return box.label if len(box.label) <= _WIDTH else box.label[: _WIDTH - 1] + "…"
+    """The label, shortened, with the name that the box binds."""
+    text, arrow, name = box.label.rpartition(" ⇒ ")
+    if not arrow:
+        text, name = name, ""
+    return (text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…") + arrow + name
 
 
 def _entities(text: str) -> str:

@@ -1,4 +1,4 @@
-"""graph: a workflow as a flowchart. In: a text, or an instance's id. Out: Mermaid or Graphviz text."""
+"""graph: a workflow as a picture. In: a text, or an instance's id. Out: SVG, or Mermaid or Graphviz text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import sys
 
 import click
 
-from durasql.chart.flowchart import Chart, chart_of
+from durasql.chart.flowchart import chart_of
+from durasql.chart.svg import Drawing, svg
 from durasql.chart.text import FORMATS
 from durasql.cli import render
 from durasql.cli.front import is_instance
@@ -19,36 +20,53 @@ from durasql.pipeline import compile_graph, compile_source
 @click.argument("what", required=False, metavar="FILE|ID")
 @click.option("-e", "--expression", metavar="TEXT", help="The workflow itself, instead of a file.")
 @click.option(
-    "--format", "form", type=click.Choice(list(FORMATS)), default="mermaid", help="Default: mermaid."
+    "--format",
+    "form",
+    type=click.Choice(["svg", *FORMATS]),
+    default="mermaid",
+    show_default=True,
+    help="svg is a picture that needs no other program, the others are text for Mermaid and Graphviz.",
 )
 @database_options
 def graph_command(what: str | None, expression: str | None, form: str, target: Target) -> None:
-    """Draw a workflow, or an instance with its steps coloured by status, as text for Mermaid or Graphviz.
+    """Draw a workflow, or an instance with every step in the colour of its status.
 
     \b
-    durasql graph nightly.dsql                           Markdown viewers draw it
-    durasql graph 7f3a09c1 --format dot | dot -Tsvg > run.svg
+    durasql graph nightly.dsql --format svg > nightly.svg     a picture for a browser
+    durasql graph 7f3a09c1 --format svg > run.svg             how far a run has come
+    durasql graph nightly.dsql                                Markdown viewers draw it
+    durasql graph nightly.dsql --format dot | dot -Tpdf > nightly.pdf
     """
-    charts = (
+    drawings = (
         [_run(what, target)] if what and not expression and is_instance(what) else _texts(what, expression)
     )
-    sys.stdout.write(FORMATS[form](charts))
+    sys.stdout.write(svg(drawings) if form == "svg" else _text(form, drawings))
 
 
-def _texts(what: str | None, expression: str | None) -> list[Chart]:
+def _text(form: str, drawings: list[Drawing]) -> str:
+    several = len(drawings) > 1
+    return FORMATS[form](
+        [
+            chart_of(item.program, item.title, f"w{number}_" if several else "", item.statuses)
+            for number, item in enumerate(drawings)
+        ]
+    )
+
+
+def _texts(what: str | None, expression: str | None) -> list[Drawing]:
     compiled = compile_source(read(what, expression))
     render.warnings(compiled.diagnostics)
-    return [
-        chart_of(item.program, item.start.label, f"w{number}_" if len(compiled.starts) > 1 else "")
-        for number, item in enumerate(compiled.starts)
-    ]
+    return [Drawing(item.program, item.start.label or "") for item in compiled.starts]
 
 
-def _run(id: str, target: Target) -> Chart:
+def _run(id: str, target: Target) -> Drawing:
     from durasql.client import connect
     from durasql.store.trace import trace
 
     with target.reached() as dsn, connect(dsn) as client:
         found = client.perform(trace(id, compile_graph))
         nodes = client.nodes(id)
-    return chart_of(found.program, found.label, statuses={int(node.id, 16): node.status for node in nodes})
+    title = " · ".join(part for part in (found.label, found.id, found.status) if part)
+    statuses = {int(node.id, 16): node.status for node in nodes}
+    notes = {int(node.id, 16): node.result for node in nodes if node.status == "failed" and node.result}
+    return Drawing(found.program, title, statuses, notes)

@@ -10,7 +10,11 @@ ROOT = Path(__file__).parents[3]
 
 def test_every_example_can_be_drawn(durasql: Any) -> None:
     for file in sorted((ROOT / "examples").glob("*.dsql")):
-        for form, first in (("mermaid", "flowchart TD\n"), ("dot", "digraph durasql {\n")):
+        for form, first in (
+            ("mermaid", "flowchart TD\n"),
+            ("dot", "digraph durasql {\n"),
+            ("svg", "<svg xmlns"),
+        ):
             done = durasql("graph", str(file), "--format", form)
             assert done.code == 0 and done.out.startswith(first)
 
@@ -28,4 +32,6 @@ def test_p10_an_instance_in_colours(durasql: Any, database: Any) -> None:
     assert '  n3["SELECT true"]:::completed' in lines
     assert '  n1["SELECT 1/0"]:::failed' in lines
     assert '  n2["SELECT 2"]:::skipped' in lines
+    picture = durasql("graph", *dsn, id, "--format", "svg").out
+    assert f"{id} · failed" in picture and "✗ failed" in picture and "division by zero" in picture
     assert durasql("graph", *dsn, "ffffffff").code == 2
