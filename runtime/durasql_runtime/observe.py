@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from durasql.bytecode.program import Program
     from durasql_runtime.claims import Claim
     from durasql_runtime.machine import Activation
     from durasql_runtime.outcome import Outcome
@@ -50,8 +51,8 @@ class Observer(Protocol):
     def claimed(self, count: int) -> None:
         """This many instances were claimed at once."""
 
-    def run(self, claim: Claim) -> RunWatch:
-        """A claimed instance begins, or goes on, to run."""
+    def run(self, claim: Claim, program: Program | None) -> RunWatch:
+        """A claimed instance begins, or goes on, to run; without a program it is one that may not."""
 
 
 class Silent:
@@ -59,7 +60,7 @@ class Silent:
 
     def claimed(self, count: int) -> None: ...
 
-    def run(self, claim: Claim) -> Silent:
+    def run(self, claim: Claim, program: Program | None) -> Silent:
         return self
 
     def step(self, activation: Activation, attempt: int) -> Silent:
@@ -102,8 +103,8 @@ class Several:
         for observer in self._observers:
             observer.claimed(count)
 
-    def run(self, claim: Claim) -> RunWatch:
-        return _SeveralRuns([observer.run(claim) for observer in self._observers])
+    def run(self, claim: Claim, program: Program | None) -> RunWatch:
+        return _SeveralRuns([observer.run(claim, program) for observer in self._observers])
 
 
 class _SeveralRuns:

@@ -110,7 +110,7 @@ class Runner:
         """Run until the instance is over, parked, lost or handed over. Never raises for a failing
         workflow.
         """
-        self._watch = self._services.observer.run(self.claim)
+        self._watch = self._services.observer.run(self.claim, self._program)
         try:
             await self._run()
         finally:

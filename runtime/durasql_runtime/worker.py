@@ -259,7 +259,7 @@ class Worker:
             refusal = f"internal error: {error!r}"
         if refusal is not None:
             await control.refuse(claim, refusal)
-            watch = self._config.observer.run(claim)
+            watch = self._config.observer.run(claim, None)
             watch.finished(Failed(refusal))
             watch.ended()
 

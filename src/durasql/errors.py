@@ -1,6 +1,8 @@
 """The error tree. Every error knows its code, how to show itself and the exit code it asks for.
 
     DurasqlError
+    |- NotInstalled          exit 2   E002 an optional package is missing
+    |- CannotListen          exit 2   E003 an address that a worker shall serve metrics on
     |- CompileError          exit 2   E1xx syntax, E2xx check, E3xx limits: carries Diagnostics
     |- ProgramError          exit 2   E4xx a stored or assembled program that cannot be used
     |- StoreError                     E5xx the database and what it holds
@@ -63,6 +65,18 @@ class DurasqlError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+class NotInstalled(DurasqlError):
+    """What was asked for comes with an extra that is not installed."""
+
+    code = "E002"
+
+
+class CannotListen(DurasqlError):
+    """An address to serve metrics on that is taken, or not this machine's."""
+
+    code = "E003"
 
 
 class CompileError(DurasqlError):

@@ -7,13 +7,7 @@ import sys
 
 import click
 
-from durasql.errors import DurasqlError
-
-
-class NotInstalled(DurasqlError):
-    """The extra that the command needs is missing."""
-
-    code = "E002"
+from durasql.extras import needing
 
 
 @click.command("lsp", short_help="The language server for editors.")
@@ -24,12 +18,8 @@ def lsp_command() -> None:
     pip install 'durasql[lsp]'
     durasql lsp                     the command to give to your editor
     """
-    try:
+    with needing("lsp", "the language server"):
         from durasql.lsp.server import server
-    except ModuleNotFoundError as error:
-        raise NotInstalled(
-            f"the language server needs {error.name}", hint="pip install 'durasql[lsp]'"
-        ) from error
     # The protocol gets a stream of its own, so that nothing printed by accident can disturb it.
     protocol = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

@@ -12,9 +12,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
+
+if TYPE_CHECKING:
+    from durasql.telemetry.address import Address
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -36,12 +39,16 @@ class Processes(click.ParamType[int]):
         return number
 
 
-def run(count: int, arguments: Sequence[str]) -> int:
-    """Run `durasql ARGUMENTS --processes 1` that many times, until all of them have ended."""
+def run(count: int, arguments: Sequence[str], metrics: Address | None = None) -> int:
+    """Run `durasql ARGUMENTS --processes 1` that many times, until all of them have ended.
+
+    Each serves its metrics on a port of its own, counted up from the one that is given.
+    """
     # Of an option that is given twice, the last one counts.
     command = [sys.executable, "-m", "durasql", *arguments, "--processes", "1"]
+    own = [["--metrics", str(metrics.nth(number))] if metrics else [] for number in range(count)]
     # In sessions of their own, so that a Ctrl-C reaches them once and not twice.
-    children = [subprocess.Popen(command, start_new_session=True) for _ in range(count)]
+    children = [subprocess.Popen(command + more, start_new_session=True) for more in own]
 
     def forward(number: int, frame: FrameType | None) -> None:
         _signal(children, number)

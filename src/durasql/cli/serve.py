@@ -8,16 +8,19 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from durasql.cli import render
+from durasql.cli.observation import ListenAddress, Observation, healthcheck, observed
 from durasql.cli.processes import Processes, run
 from durasql.cli.target import Target, database_options
 
 if TYPE_CHECKING:
+    from durasql.telemetry.address import Address
     from durasql_runtime.worker import Worker, WorkerConfig
 
 _FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -49,6 +52,14 @@ class _RoleDsn(click.ParamType[tuple[str, str]]):
 @click.option(
     "--processes", default="1", type=Processes(), show_default=True, help="Worker processes, or auto."
 )
+@click.option(
+    "--metrics",
+    type=ListenAddress(),
+    envvar="DURASQL_METRICS",
+    help="Serve /metrics, /healthz and /readyz there; without an address on 127.0.0.1.",
+)
+@click.option("--otel", is_flag=True, help="Send a span per step, as the variables OTEL_* say.")
+@click.option("--healthcheck", "check", is_flag=True, help="Ask the worker at --metrics how it is, and exit.")
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]))
 @database_options
 def worker_command(
@@ -59,9 +70,12 @@ def worker_command(
     role_dsns: tuple[tuple[str, str], ...],
     drain: float,
     processes: int,
+    metrics: Address | None,
+    otel: bool,
+    check: bool,
     log_level: str,
     target: Target,
-) -> None:
+) -> int:
     """Execute instances: those of the role it logs in as, or of every role after df.grant_worker(role).
 
     Run as many as you like, anywhere. SIGTERM drains; a killed worker's instances move on within seconds.
@@ -70,14 +84,17 @@ def worker_command(
     durasql worker --dsn postgresql://app@db/app
     durasql worker --role-dsn 'reports=postgresql://reports@db/app' --concurrency 500
     durasql worker --processes auto
+    durasql worker --metrics 9187           needs: pip install 'durasql[metrics]'
     """
+    if check:
+        return healthcheck(metrics)
     from durasql_runtime.pool import PoolLimits
     from durasql_runtime.worker import WorkerConfig
 
     _log(log_level)
     with target.reached() as dsn:
         if processes > 1:
-            sys.exit(run(processes, sys.argv[1:]))
+            return run(processes, sys.argv[1:], metrics)
         config = WorkerConfig(
             dsn,
             name=name,
@@ -86,7 +103,13 @@ def worker_command(
             role_dsns=dict(role_dsns),
             drain_seconds=drain,
         )
-        _serve(config, lambda: render.note(f"worker {config.shown_name} is ready"))
+        with observed(config.shown_name, metrics, otel) as observation:
+            _serve(
+                replace(config, observer=observation.observer),
+                lambda: render.note(f"worker {config.shown_name} is ready"),
+                observation,
+            )
+    return 0
 
 
 @click.command("dev", short_help="The embedded server with a worker, until stopped.")
@@ -118,12 +141,14 @@ def _log(level: str) -> None:
     logging.basicConfig(stream=sys.stderr, level=level.upper(), format=_FORMAT)
 
 
-def _serve(config: WorkerConfig, ready: Callable[[], None]) -> None:
+def _serve(config: WorkerConfig, ready: Callable[[], None], observation: Observation | None = None) -> None:
     """Run a worker until a signal."""
     from durasql_runtime.worker import Worker
 
     async def serve() -> None:
         worker = Worker(config)
+        if observation is not None:
+            observation.attach(worker)
         _stop_on_signals(worker)
         working = asyncio.create_task(worker.run())
         starting = asyncio.create_task(worker.started.wait())
