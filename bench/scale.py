@@ -180,7 +180,8 @@ def draining(stand: Stand) -> Iterator[Figure]:
     ):
         ratio = drain.rate / small.rate
         yield Figure("draining", name, drain.rate, "workflows/s", ratio, "100", ">= 0.9")
-        yield Figure("draining", "processor time", drain.processor, "ms/workflow")
+        ratio = drain.processor / small.processor
+        yield Figure("draining", "processor time", drain.processor, "ms/workflow", ratio, "100", "<= 1.2")
 
 
 @dataclass(frozen=True)

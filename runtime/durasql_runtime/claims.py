@@ -29,7 +29,7 @@ from durasql.errors import (
     StoreError,
 )
 from durasql.store.install import migrations
-from durasql_runtime.frontier import Frontier, Place
+from durasql_runtime.frontier import Frontier, Place, Ration
 from durasql_runtime.journal import Row, State
 
 _READ_ONLY: Final = "25006"
@@ -94,6 +94,7 @@ class Control:
         self.connection = connection
         self.identity = identity
         self._frontier = Frontier()
+        self._others = Ration()
 
     @classmethod
     async def sign_on(cls, dsn: str, name: str) -> Control:
@@ -122,13 +123,23 @@ class Control:
         """Claim up to `limit` due instances, none of the roles `but`; `only` names the one instance this
         worker is for.
         """
-        if only is not None or but:
-            return await self._claim((*self._me, limit, only, but, None, None))
-        origin = self._frontier.begin()
-        after = (None, None) if origin is None else (origin.since, origin.id)
-        claims = await self._claim((*self._me, limit, None, None, *after))
-        self._frontier.end(origin, claims[-1].place if claims else None)
+        if only is not None:
+            return await self._claim((*self._me, limit, only, None, None, None))
+        if but:
+            return await self._claim_of_others(limit, but)
+        with self._frontier.search() as origin:
+            after = (None, None) if origin is None else (origin.since, origin.id)
+            claims = await self._claim((*self._me, limit, None, None, *after))
+        if claims:
+            self._frontier.place = claims[-1].place
         return claims
+
+    async def _claim_of_others(self, limit: int, but: Sequence[int]) -> list[Claim]:
+        """That search steps over every due instance of the roles that are left out, however many they are."""
+        if self._others.wait > 0:
+            return []
+        with self._others.spending():
+            return await self._claim((*self._me, limit, None, but, None, None))
 
     async def _claim(self, params: Sequence[Any]) -> list[Claim]:
         cursor = await self.connection.execute(_CLAIM, params, prepare=True)

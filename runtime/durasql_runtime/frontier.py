@@ -1,19 +1,40 @@
 """How far a worker has searched the queue of due instances, so that it need not always begin at its head.
 
-In: when a search began and ended, and what it claimed. Out: where the next one may begin. Whatever was
-claimed leaves a dead entry at the head of the queue's index, and while any transaction of the server is old
-enough to see it, every search from the head steps over all of them. What was left behind (it was locked, or
-its transaction was long to commit) is found by searching the whole queue, for a tenth of the time.
+In: how long searches take, and what they claimed. Out: where the next one is to begin. Whatever was claimed
+leaves a dead entry at the head of the queue's index, and while any transaction of the server is old enough to
+see it, every search from the head steps over all of them. What was left behind (it was locked, or its
+transaction was long to commit) is found by searching the whole queue, for a tenth of the time.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
 _SHARE: Final = 10
-"""A search of the whole queue is followed by so many times its own length without one."""
+"""A search that may be long is followed by so many times its own length without another."""
+
+
+class Ration:
+    """Lets something be done again and again, for a tenth of the time."""
+
+    def __init__(self) -> None:
+        self._from = 0.0
+
+    @property
+    def wait(self) -> float:
+        """Seconds until it may be done again."""
+        return max(0.0, self._from - _now())
+
+    @contextmanager
+    def spending(self) -> Iterator[None]:
+        """Around what is done."""
+        began = _now()
+        yield
+        self._from = _now() + _SHARE * (_now() - began)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,26 +51,20 @@ class Frontier:
     def __init__(self) -> None:
         self.place: Place | None = None
         """Up to here nothing is left to claim, but for what a search of the whole queue may find."""
-        self._began = 0.0
+        self._whole = Ration()
         self._partial = False
-        self._whole_from = 0.0
 
-    def begin(self) -> Place | None:
-        """Begin a search; where, None for the head of the queue."""
-        self._began = _now()
-        return None if self._began >= self._whole_from else self.place
-
-    def end(self, origin: Place | None, last: Place | None) -> None:
-        """End a search that began at `origin` and claimed up to `last` (None: nothing)."""
-        self._partial = origin is not None
-        if not self._partial:
-            self._whole_from = _now() + _SHARE * (_now() - self._began)
-        self.place = last or self.place
+    @contextmanager
+    def search(self) -> Iterator[Place | None]:
+        """Around a search: where it is to begin, None for the head of the queue."""
+        self._partial = self.place is not None and self._whole.wait > 0
+        with nullcontext() if self._partial else self._whole.spending():
+            yield self.place if self._partial else None
 
     @property
     def pause(self) -> float | None:
         """Seconds until the whole queue may be searched, None when the last search was of the whole."""
-        return max(0.0, self._whole_from - _now()) if self._partial else None
+        return self._whole.wait if self._partial else None
 
 
 def _now() -> float:

@@ -117,7 +117,8 @@ RETURNS TABLE (id text, epoch bigint, role text, superuser boolean, label text, 
                owner oid, search_path text, vars jsonb, history json, inbox json, now timestamptz, heavy boolean,
                since timestamptz)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off  -- a plan made while the table was small is kept while it grows
+-- A plan made while the table was small is kept while it grows: it must walk the queue's index and stop at the limit.
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 AS $$
 #variable_conflict use_column
 DECLARE
