@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
+from decimal import Decimal
 
 from durasql.source import Source
 from durasql.syntax import ast
@@ -35,10 +36,19 @@ def _statement(item: ast.Statement, source: Source) -> Iterator[str]:
 
 
 def _line(node: ast.Node, source: Source) -> str:
-    values = [getattr(node, field.name) for field in fields(node) if field.name not in _SHOWN_APART]
-    own = [repr(value) for value in values if not _is_below(value) and value is not None]
+    own = [_value(node, item.name) for item in fields(node) if item.name not in _SHOWN_APART]
     name = f" |=> {node.name}" if node.name is not None else ""
-    return " ".join([type(node).__name__, *own]) + name + _place(node, source)
+    return " ".join([type(node).__name__, *filter(None, own)]) + name + _place(node, source)
+
+
+def _value(node: ast.Node, name: str) -> str:
+    """A field as the tree shows it; a switch that is off and what has lines of its own are left out."""
+    value = getattr(node, name)
+    if value is None or _is_below(value):
+        return ""
+    if isinstance(value, bool):
+        return name if value else ""
+    return str(value) if isinstance(value, Decimal) else repr(value)
 
 
 def _is_below(value: object) -> bool:

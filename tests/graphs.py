@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from hypothesis import strategies as st
 
 from durasql.syntax import ast
@@ -32,13 +34,20 @@ leaves = st.one_of(
     st.builds(ast.Opaque, st.just("SLEEP"), texts.filter(lambda text: not text.isdecimal()), name=names),
 )
 
+seconds = st.sampled_from([1, 60, 86_400, Decimal("0.5"), Decimal("0.001")])
+errors = st.sampled_from([None, ("any",), ("40001", "08", "http:5xx", "timeout")])
 
-def graphs(max_leaves: int = 12) -> st.SearchStrategy[ast.Node]:
+
+def graphs(max_leaves: int = 12, *, guards: bool = True) -> st.SearchStrategy[ast.Node]:
     """Trees of every construct."""
-    return st.recursive(leaves, _composites, max_leaves=max_leaves)
+    return st.recursive(leaves, _composites if guards else _unguarded, max_leaves=max_leaves)
 
 
 def _composites(below: st.SearchStrategy[ast.Node]) -> st.SearchStrategy[ast.Node]:
+    return st.one_of(_unguarded(below), _guards(below))
+
+
+def _unguarded(below: st.SearchStrategy[ast.Node]) -> st.SearchStrategy[ast.Node]:
     return st.one_of(
         st.builds(ast.Then, below, below, name=names),
         st.builds(ast.If, below, below, below, name=names),
@@ -46,6 +55,19 @@ def _composites(below: st.SearchStrategy[ast.Node]) -> st.SearchStrategy[ast.Nod
         st.builds(_join, st.lists(below, min_size=2, max_size=4), names),
         st.builds(ast.Race, below, below, name=names),
         st.builds(ast.Loop, below, st.none() | below, name=names),
+    )
+
+
+def _guards(below: st.SearchStrategy[ast.Node]) -> st.SearchStrategy[ast.Node]:
+    return st.one_of(
+        st.builds(ast.Loop, below, st.none() | below, st.just(True), name=names),
+        st.builds(
+            ast.Retry, below, st.integers(1, 1000), seconds, st.just(90), st.booleans(), errors, name=names
+        ),
+        st.builds(ast.Timeout, below, seconds, name=names),
+        st.builds(ast.Catch, below, below, errors, name=names),
+        st.builds(ast.Finally, below, below, name=names),
+        st.builds(ast.Undo, below, below, name=names),
     )
 
 

@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from durasql.bytecode.configs import CONTINUE_ON_FAILURE, phrase
 from durasql.bytecode.guarantee import guarantee_of
 from durasql.bytecode.opcodes import Op
 from durasql.bytecode.program import Instruction, NodeInfo, Program
@@ -52,7 +53,7 @@ def _row(program: Program, pc: int) -> tuple[str, ...]:
 
 def _operands(instruction: Instruction, node: NodeInfo) -> str:
     shown = _SHOWN.get(instruction.op, _nothing)(instruction, node)
-    if node.query is not None and instruction.op in (Op.IF, Op.JOIN, Op.LOOP):
+    if instruction.op in _KEPT and node.query not in (None, CONTINUE_ON_FAILURE):
         return f"{shown} config {json.dumps(node.query, ensure_ascii=False)}"
     return shown
 
@@ -86,11 +87,20 @@ def _otherwise(instruction: Instruction, _: NodeInfo) -> str:
 
 
 def _rows(instruction: Instruction, node: NodeInfo) -> str:
-    return f"{json.dumps(node.query, ensure_ascii=False)} else {instruction.pc:04d}"
+    name = phrase(Op.IF_ROWS, node.query) or json.dumps(node.query, ensure_ascii=False)
+    return f"{name} else {instruction.pc:04d}"
 
 
 def _branches(instruction: Instruction, _: NodeInfo) -> str:
     return " ".join(f"{pc:04d}" for pc in instruction.pcs) + f" -> {instruction.pc:04d}"
+
+
+def _guard(instruction: Instruction, node: NodeInfo) -> str:
+    shown = _branches(instruction, node)
+    words = phrase(instruction.op, node.query)
+    if words is None and node.query is not None:
+        words = f"config {json.dumps(node.query, ensure_ascii=False)}"
+    return f"{shown}  {words}" if words else shown
 
 
 def _exit(instruction: Instruction, _: NodeInfo) -> str:
@@ -112,4 +122,12 @@ _SHOWN: Final[dict[Op, Callable[[Instruction, NodeInfo], str]]] = {
     Op.RACE: _branches,
     Op.LOOP: _exit,
     Op.NEXT: _target,
+    Op.RETRY: _guard,
+    Op.TIMEOUT: _guard,
+    Op.CATCH: _guard,
+    Op.FINALLY: _guard,
+    Op.UNDO: _guard,
+    Op.TRY: _branches,
 }
+_KEPT: Final = (Op.IF, Op.JOIN, Op.LOOP)
+"""Composites that may carry a configuration written by hand; TRY already says the one that df.loop writes."""

@@ -28,7 +28,7 @@ class Guarantee(StrEnum):
 
 
 class Op(StrEnum):
-    """The opcodes. The first twelve are the node types of the language."""
+    """The opcodes. The first seventeen are the node types of the language."""
 
     SQL = "SQL"
     THEN = "THEN"
@@ -42,12 +42,22 @@ class Op(StrEnum):
     HTTP = "HTTP"
     HTTP_MULTIPART = "HTTP_MULTIPART"
     SIGNAL = "SIGNAL"
+    RETRY = "RETRY"
+    TIMEOUT = "TIMEOUT"
+    CATCH = "CATCH"
+    FINALLY = "FINALLY"
+    UNDO = "UNDO"
     IF_ROWS = "IF_ROWS"
     END_IF = "END_IF"
     JUMP = "JUMP"
     END = "END"
     WHILE = "WHILE"
     NEXT = "NEXT"
+    TRY = "TRY"
+
+
+GUARDS: Final = (Op.RETRY, Op.TIMEOUT, Op.CATCH, Op.FINALLY, Op.UNDO)
+"""What says how a subtree fails. Each of its children is a strand of its own, as in a JOIN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +135,41 @@ _ROWS: Final = (
     ),
     OpSpec(Op.SIGNAL, (), Guarantee.EXACTLY_ONCE, True, "Wait for a signal, or for the timeout."),
     OpSpec(
+        Op.RETRY,
+        (Operand.PCS, Operand.PC),
+        Guarantee.NONE,
+        False,
+        "Run the body at the pc of the list; when it fails, wait and run it again, as often as configured.",
+    ),
+    OpSpec(
+        Op.TIMEOUT,
+        (Operand.PCS, Operand.PC),
+        Guarantee.NONE,
+        False,
+        "Run the body at the pc of the list; when its time is up, cancel it and fail.",
+    ),
+    OpSpec(
+        Op.CATCH,
+        (Operand.PCS, Operand.PC),
+        Guarantee.NONE,
+        False,
+        "Run the body at the first pc; when it fails, run the handler at the second one with $error bound.",
+    ),
+    OpSpec(
+        Op.FINALLY,
+        (Operand.PCS, Operand.PC),
+        Guarantee.NONE,
+        False,
+        "Run the body at the first pc, then the cleanup at the second one, however the body ended.",
+    ),
+    OpSpec(
+        Op.UNDO,
+        (Operand.PCS, Operand.PC),
+        Guarantee.NONE,
+        False,
+        "Run the body at the first pc; once it has completed, keep the second one for a later failure.",
+    ),
+    OpSpec(
         Op.IF_ROWS,
         (Operand.PC,),
         Guarantee.NONE,
@@ -149,6 +194,13 @@ _ROWS: Final = (
         Guarantee.NONE,
         False,
         "Begin the next generation of the loop at the operand, or leave it when its condition is false.",
+    ),
+    OpSpec(
+        Op.TRY,
+        (Operand.PCS, Operand.PC),
+        Guarantee.NONE,
+        False,
+        "Run the loop's body as a strand; when it fails, count the failure and go on at the operand.",
     ),
 )
 

@@ -18,8 +18,12 @@ _NODE_TYPES: Final[dict[Op, tuple[str, ...]]] = {
     Op.JUMP: ("IF",),
     Op.WHILE: ("LOOP",),
     Op.NEXT: ("LOOP",),
+    Op.TRY: ("LOOP",),
 }
 """The node type of the control ops; every other op has its own name."""
+
+_CONFIGURED: Final = (Op.RETRY, Op.TIMEOUT, Op.CATCH)
+"""Composites that do nothing without their configuration."""
 
 
 def verify(program: Program) -> Program:
@@ -67,16 +71,17 @@ def _verify_instruction(program: Program, pc: int, instruction: Instruction) -> 
         and instruction.op is not Op.END
     ):
         raise ProgramError(f"{place}: belongs to a {node.type} node")
-    if instruction.op in (Op.JOIN, Op.RACE) and len(instruction.pcs) != len(_branches(node)):
-        raise ProgramError(
-            f"{place}: has {len(instruction.pcs)} branches, its node has {len(_branches(node))}"
-        )
-    if spec.leaf and program.nodes[instruction.node].query is None:
+    if instruction.pcs and len(instruction.pcs) != (strands := _strands(instruction.op, node)):
+        raise ProgramError(f"{place}: has {len(instruction.pcs)} branches, its node has {strands}")
+    if (spec.leaf or instruction.op in _CONFIGURED) and node.query is None:
         raise ProgramError(f"{place}: its node has no text")
 
 
-def _branches(node: NodeInfo) -> list[int]:
-    return [child for child in (node.left, node.right, *node.extras) if child is not None]
+def _strands(op: Op, node: NodeInfo) -> int:
+    """How many strands the instruction starts: one for each child, and a loop's body alone for TRY."""
+    if op is Op.TRY:
+        return 1
+    return sum(child is not None for child in (node.left, node.right, *node.extras))
 
 
 def _verify_loops(program: Program) -> None:

@@ -11,8 +11,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from durasql.bytecode import configs
 from durasql.bytecode.listing import render
-from durasql.bytecode.opcodes import OPCODES, Op
+from durasql.bytecode.opcodes import GUARDS, OPCODES, Op
 from durasql.bytecode.program import Program
 from durasql.errors import ProgramError
 from durasql.lower.emit import lower
@@ -65,6 +66,9 @@ def _parse(line: str, number: int) -> _Line:
         operands = operands[end:]
     elif OPCODES[op].leaf or op is Op.BREAK:
         operands = ""
+    elif op in GUARDS:
+        operands, _, words = operands.partition("  ")
+        config = _configuration(op, words, number)
     if " config " in operands:
         operands, _, raw = operands.partition(" config ")
         config = json.loads(raw)
@@ -72,6 +76,18 @@ def _parse(line: str, number: int) -> _Line:
     if op is Op.SLEEP:
         text = text.removesuffix(" s")
     return _Line(op, text, targets, config, match["bind"])
+
+
+def _configuration(op: Op, words: str, number: int) -> str | None:
+    """The `query` of a guard, from the words behind its branches."""
+    try:
+        if words.startswith("config "):
+            return str(json.loads(words.removeprefix("config ")))
+        return configs.read(op, words)
+    except KeyError:
+        return None
+    except ValueError as error:
+        raise ProgramError(f"line {number} of the listing: {error}") from None
 
 
 class _Reader:
@@ -98,7 +114,7 @@ class _Reader:
             elif line.op is Op.IF:
                 stack.append(self._choice(line, line.config, stack.pop()))
             elif line.op is Op.IF_ROWS:
-                stack.append(self._choice(line, line.text, None))
+                stack.append(self._choice(line, _rows_config(line), None))
             else:
                 stack.append(self._other(line))
         if len(stack) != 1:
@@ -108,6 +124,8 @@ class _Reader:
     def _other(self, line: _Line) -> Envelope:
         if line.op in (Op.JOIN, Op.RACE):
             return self._fork(line)
+        if line.op in GUARDS:
+            return self._guard(line)
         if line.op is Op.LOOP:
             return self._loop(line)
         return _node(line.op.value, line.bind, query=line.text)
@@ -122,10 +140,7 @@ class _Reader:
         return _node("IF", name, **arms, query=config)
 
     def _fork(self, line: _Line) -> Envelope:
-        branches = []
-        for _ in line.targets[:-1]:
-            branches.append(self._block())
-            self._pc += 1
+        branches = [self._strand() for _ in line.targets[:-1]]
         return _node(
             line.op.value,
             line.bind,
@@ -135,16 +150,39 @@ class _Reader:
             query=line.config,
         )
 
+    def _guard(self, line: _Line) -> Envelope:
+        children = [self._strand() for _ in line.targets[:-1]]
+        below = dict(zip(("left_node", "right_node"), children, strict=False))
+        return _node(line.op.value, line.bind, **below, query=line.config)
+
+    def _strand(self) -> Envelope:
+        node = self._block()
+        self._pc += 1
+        return node
+
     def _loop(self, line: _Line) -> Envelope:
-        body, condition = self._block(), None
+        config = line.config
+        if self._code[self._pc].op is Op.TRY:
+            self._pc += 1
+            config = configs.CONTINUE_ON_FAILURE
+            body = self._strand()
+        else:
+            body = self._block()
+        condition = None
         if self._code[self._pc].op is Op.WHILE:
             self._pc += 1
             condition = self._block()
         self._pc += 1
-        return _node("LOOP", line.bind, left_node=body, condition_node=condition, query=line.config)
+        return _node("LOOP", line.bind, left_node=body, condition_node=condition, query=config)
 
 
 _CLOSERS: Final = frozenset({Op.END, Op.JUMP, Op.END_IF, Op.WHILE, Op.NEXT})
+
+
+def _rows_config(line: _Line) -> str:
+    """The configuration of IF_ROWS: `$name`, or the text that is no builder's."""
+    name = line.text.partition(" else ")[0]
+    return configs.read(Op.IF_ROWS, name) if name.startswith("$") else line.text
 
 
 def _node(kind: str, name: str | None, **fields: Any) -> Envelope:

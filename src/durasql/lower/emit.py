@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from durasql.bytecode.opcodes import Op
 from durasql.bytecode.program import FORMAT, Program
-from durasql.lower.branches import lower_join, lower_race
+from durasql.lower.branches import lower_guard, lower_join, lower_race
 from durasql.lower.choice import lower_if, lower_if_rows
 from durasql.lower.emitter import Emitter, Lowering
 from durasql.lower.leaves import lower_leaf
@@ -34,6 +34,11 @@ _LOWERING: Final[dict[type[Any], Lowering]] = {
     ast.Join: lower_join,
     ast.Race: lower_race,
     ast.Loop: lower_loop,
+    ast.Retry: lower_guard,
+    ast.Timeout: lower_guard,
+    ast.Catch: lower_guard,
+    ast.Finally: lower_guard,
+    ast.Undo: lower_guard,
 }
 
 

@@ -44,8 +44,10 @@ def _info(node: ast.Node, parent: int | None, below: list[int]) -> NodeInfo:
     condition: int | None = None
     extras: tuple[int, ...] = ()
     match node:
-        case ast.Then() | ast.Race() | ast.IfRows():
+        case ast.Then() | ast.Race() | ast.IfRows() | ast.Catch() | ast.Finally() | ast.Undo():
             left, right = below
+        case ast.Retry() | ast.Timeout():
+            left = below[0]
         case ast.If():
             left, right, condition = below
         case ast.Join():

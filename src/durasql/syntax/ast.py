@@ -121,12 +121,78 @@ class Loop(_Node):
 
     body: Node
     condition: Node | None = None
+    continue_on_failure: bool = False
     config: str | None = field(default=None, kw_only=True)
 
     def children(self) -> Iterator[Node]:
         yield self.body
         if self.condition is not None:
             yield self.condition
+
+
+@dataclass(frozen=True, slots=True)
+class Retry(_Node):
+    """`df.retry(body, …)`: again when it fails, after a pause that doubles. Times are in seconds."""
+
+    body: Node
+    max_attempts: int = 5
+    backoff: int | Decimal = 1
+    max_backoff: int | Decimal = 60
+    jitter: bool = True
+    errors: tuple[str, ...] | None = None
+    """What is tried again, as `syntax.conditions` writes it; None for what can get better by itself."""
+
+    def children(self) -> Iterator[Node]:
+        yield self.body
+
+
+@dataclass(frozen=True, slots=True)
+class Timeout(_Node):
+    """`df.timeout(body, '30 s')`"""
+
+    body: Node
+    seconds: int | Decimal
+
+    def children(self) -> Iterator[Node]:
+        yield self.body
+
+
+@dataclass(frozen=True, slots=True)
+class Catch(_Node):
+    """`df.catch(body, handler, errors)`: the handler sees `$error` and its value replaces the body's."""
+
+    body: Node
+    handler: Node
+    errors: tuple[str, ...] | None = None
+    """What is caught; None for every failure."""
+
+    def children(self) -> Iterator[Node]:
+        yield self.body
+        yield self.handler
+
+
+@dataclass(frozen=True, slots=True)
+class Finally(_Node):
+    """`df.finally(body, cleanup)`: the cleanup runs however the body ends."""
+
+    body: Node
+    cleanup: Node
+
+    def children(self) -> Iterator[Node]:
+        yield self.body
+        yield self.cleanup
+
+
+@dataclass(frozen=True, slots=True)
+class Undo(_Node):
+    """`body <-> undo`, `df.with_undo(body, undo)`: the undo runs when a later step fails for good."""
+
+    body: Node
+    undo: Node
+
+    def children(self) -> Iterator[Node]:
+        yield self.body
+        yield self.undo
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +267,11 @@ Node: TypeAlias = (
     | Join
     | Race
     | Loop
+    | Retry
+    | Timeout
+    | Catch
+    | Finally
+    | Undo
     | Break
     | Sleep
     | WaitSchedule

@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn
 
 from durasql.limits import MAX_DEPTH, MAX_NODES
 from durasql.source import Span
-from durasql.syntax import ast, jsontext, leaves
+from durasql.syntax import ast, guards, jsontext, leaves
 from durasql.syntax.rules import IDENTIFIER
 
 NODE_TYPES: Final = (
@@ -32,6 +32,11 @@ NODE_TYPES: Final = (
     "HTTP",
     "HTTP_MULTIPART",
     "SIGNAL",
+    "RETRY",
+    "TIMEOUT",
+    "CATCH",
+    "FINALLY",
+    "UNDO",
 )
 _TYPE_OF: Final[dict[type[Any], str]] = {
     ast.Sql: "SQL",
@@ -47,8 +52,13 @@ _TYPE_OF: Final[dict[type[Any], str]] = {
     ast.Http: "HTTP",
     ast.HttpMultipart: "HTTP_MULTIPART",
     ast.Signal: "SIGNAL",
+    ast.Retry: "RETRY",
+    ast.Timeout: "TIMEOUT",
+    ast.Catch: "CATCH",
+    ast.Finally: "FINALLY",
+    ast.Undo: "UNDO",
 }
-_COMPOSITES: Final = ("THEN", "IF", "JOIN", "LOOP", "RACE")
+_COMPOSITES: Final = ("THEN", "IF", "JOIN", "LOOP", "RACE", *guards.NODE_TYPES)
 
 
 class EnvelopeError(ValueError):
@@ -84,8 +94,18 @@ def _no_query(node: ast.Then | ast.Race) -> str | None:
 
 
 @query_text.register
-def _kept_query(node: ast.If | ast.Join | ast.Loop) -> str | None:
+def _kept_query(node: ast.If | ast.Join) -> str | None:
     return node.config
+
+
+@query_text.register
+def _guard_query(node: ast.Retry | ast.Timeout | ast.Catch | ast.Finally | ast.Undo) -> str | None:
+    return guards.config(node)
+
+
+@query_text.register
+def _loop_query(node: ast.Loop) -> str | None:
+    return guards.CONTINUE_ON_FAILURE if node.continue_on_failure else node.config
 
 
 @query_text.register
@@ -275,11 +295,13 @@ def _node(members: _Members, below: list[ast.Node], path: str) -> ast.Node:
         if shape[:2] != (True, True) or query is not None:
             _refuse(kind, "needs left_node and right_node and no query", path)
         return ast.Then(*below, name=name) if kind == "THEN" else ast.Race(*below, name=name)
+    if kind in guards.NODE_TYPES:
+        return _guard(kind, query, shape, below, name, path)
     config = _config(kind, query, path, needed=shape[2] or len(below) > 2)
     if kind == "LOOP":
         if not shape[0] or shape[1]:
             _refuse(kind, "needs left_node and no right_node", path)
-        return ast.Loop(*below, config=query, name=name)
+        return _loop(below, query, config, name, path)
     if shape[:2] != (True, True):
         _refuse(kind, "needs left_node and right_node", path)
     if kind == "JOIN":
@@ -292,6 +314,28 @@ def _node(members: _Members, below: list[ast.Node], path: str) -> ast.Node:
     return (
         node if query_text(node) == query else ast.IfRows(_rows_of(config), *below, name=name, config=query)
     )
+
+
+def _loop(below: list[ast.Node], query: str | None, config: ast.Json, name: Any, path: str) -> ast.Loop:
+    """A loop; the one configuration that means something is the one that df.loop writes."""
+    body, condition = below[0], below[1] if len(below) > 1 else None
+    if query == guards.CONTINUE_ON_FAILURE:
+        return ast.Loop(body, condition, continue_on_failure=True, name=name)
+    if isinstance(config, dict) and "continue_on_failure" in config:
+        _refuse("LOOP", f"needs the configuration {guards.CONTINUE_ON_FAILURE}, or none", path)
+    return ast.Loop(body, condition, config=query, name=name)
+
+
+def _guard(
+    kind: str, query: str | None, shape: tuple[bool, ...], below: list[ast.Node], name: Any, path: str
+) -> ast.Node:
+    """A guard, which is nothing without its configuration: only what its builder writes is accepted."""
+    if shape[:2] != (True, guards.CHILDREN[kind] == 2):
+        _refuse(kind, f"needs {guards.SHAPES[kind]}", path)
+    found = guards.guard(kind, query, below, name)
+    if found is None:
+        _refuse(kind, f"needs {guards.CONFIGS[kind]}", path)
+    return found
 
 
 def _rows_of(config: ast.Json) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -22,6 +23,10 @@ from durasql.pipeline import compile_graph
 from durasql.syntax import ast
 from durasql.syntax import envelope as graph
 
+GUARDS = ast.Catch(
+    ast.Retry(ast.Undo(ast.Finally(ast.Sql("a"), ast.Sql("b")), ast.Sql("c")), errors=("40001", "http:5xx")),
+    ast.Loop(ast.Timeout(ast.Sql("d"), Decimal("0.5")), ast.Sql("e"), continue_on_failure=True),
+)
 EVERY_OP = ast.Then(
     ast.If(ast.Sql("SELECT true"), ast.Loop(ast.Break("x"), ast.Sql("SELECT 1")), ast.Sleep(1), name="r"),
     ast.IfRows(
@@ -29,7 +34,7 @@ EVERY_OP = ast.Then(
         ast.Join(
             (ast.Http("https://a.example"), ast.HttpMultipart("https://a.example", parts=[{"name": "p"}]))
         ),
-        ast.Race(ast.Signal("go"), ast.WaitSchedule("* * * * *")),
+        ast.Race(ast.Signal("go"), ast.Then(ast.WaitSchedule("* * * * *"), GUARDS)),
     ),
 )
 

@@ -1,0 +1,128 @@
+"""The guards in the graph: retry, timeout, catch, finally, undo, and the loop that goes on after a failure.
+
+In: a guard of the AST, or a node type, its `query` and its children. Out: the other one. A guard without its
+configuration would silently guard nothing, so `guard` accepts exactly what the SQL builders write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from functools import singledispatch
+from typing import Any, Final, TypeAlias
+
+from durasql.syntax import ast, jsontext
+from durasql.syntax.rules import refusals
+
+Guard: TypeAlias = ast.Retry | ast.Timeout | ast.Catch | ast.Finally | ast.Undo
+
+NODE_TYPES: Final = ("RETRY", "TIMEOUT", "CATCH", "FINALLY", "UNDO")
+CHILDREN: Final = {"RETRY": 1, "TIMEOUT": 1, "CATCH": 2, "FINALLY": 2, "UNDO": 2}
+SHAPES: Final = {
+    kind: "left_node and right_node" if count == 2 else "left_node and no right_node"
+    for kind, count in CHILDREN.items()
+}
+CONFIGS: Final = {
+    "RETRY": "the configuration that df.retry writes",
+    "TIMEOUT": "the configuration that df.timeout writes",
+    "CATCH": "the configuration that df.catch writes",
+    "FINALLY": "no query",
+    "UNDO": "no query",
+}
+CONTINUE_ON_FAILURE: Final = '{"continue_on_failure":true}'
+"""The `query` of a loop that goes on after a failure; the only one of a loop that means something."""
+
+
+@singledispatch
+def config(node: Guard) -> str | None:
+    """The `query` of a guard."""
+    return None
+
+
+@config.register
+def _retry(node: ast.Retry) -> str:
+    return _compact(
+        max_attempts=node.max_attempts,
+        backoff=_shortest(node.backoff),
+        max_backoff=_shortest(node.max_backoff),
+        jitter=node.jitter,
+        errors=_words(node.errors),
+    )
+
+
+@config.register
+def _timeout(node: ast.Timeout) -> str:
+    return _compact(seconds=_shortest(node.seconds))
+
+
+@config.register
+def _catch(node: ast.Catch) -> str:
+    return _compact(errors=_words(node.errors))
+
+
+def _compact(**members: ast.Json) -> str:
+    """Members in the order that is given; jsonb would sort them."""
+    return "{" + ",".join(f'"{key}":{jsontext.compact(value)}' for key, value in members.items()) + "}"
+
+
+def _shortest(seconds: int | Decimal) -> int | Decimal:
+    """Without zeros at the end: 60 and not 60.0, 0.5 and not 0.50."""
+    return int(seconds) if seconds == int(seconds) else Decimal(seconds).normalize()
+
+
+def _words(errors: tuple[str, ...] | None) -> ast.Json:
+    return None if errors is None else list(errors)
+
+
+def guard(kind: str, query: str | None, below: list[ast.Node], name: str | None) -> Guard | None:
+    """The guard that a builder would have made; None when no builder writes this `query`."""
+    found = _members(kind, query)
+    if found is None:
+        return None
+    if "errors" in found and found["errors"] is not None:
+        found["errors"] = tuple(found["errors"])
+    made = _MAKE[kind](*below, **found, name=name)
+    return made if config(made) == query and not any(refusals(made)) else None
+
+
+_MAKE: Final[dict[str, Callable[..., Guard]]] = {
+    "RETRY": ast.Retry,
+    "TIMEOUT": ast.Timeout,
+    "CATCH": ast.Catch,
+    "FINALLY": ast.Finally,
+    "UNDO": ast.Undo,
+}
+_MEMBERS: Final[dict[str, dict[str, tuple[type, ...]]]] = {
+    "RETRY": {
+        "max_attempts": (int,),
+        "backoff": (int, Decimal),
+        "max_backoff": (int, Decimal),
+        "jitter": (bool,),
+        "errors": (list, type(None)),
+    },
+    "TIMEOUT": {"seconds": (int, Decimal)},
+    "CATCH": {"errors": (list, type(None))},
+    "FINALLY": {},
+    "UNDO": {},
+}
+
+
+def _members(kind: str, query: str | None) -> dict[str, Any] | None:
+    """The members of a configuration, each of its type; None when it is not the one of this guard."""
+    members = _MEMBERS[kind]
+    if query is None:
+        return None if members else {}
+    try:
+        found = jsontext.read(query)
+    except jsontext.JsonError:
+        return None
+    if not isinstance(found, dict) or found.keys() != members.keys():
+        return None
+    return found if all(_fits(found[key], types) for key, types in members.items()) else None
+
+
+def _fits(value: ast.Json, types: tuple[type, ...]) -> bool:
+    """Whether a member has one of the types; a boolean is no number here, and a list holds texts."""
+    if isinstance(value, list) and not all(isinstance(item, str) for item in value):
+        return False
+    return isinstance(value, types) and (bool in types or not isinstance(value, bool))
