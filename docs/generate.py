@@ -84,7 +84,7 @@ _SECTIONS: Final = (
     ),
 )
 _TABLES: Final = (
-    "instances nodes waiting journal programs signals vars settings workers _worker_epoch http_policy "
+    "instances nodes waiting journal attempts undos programs signals vars settings workers _worker_epoch http_policy "
     "secrets receipts migrations"
 )
 
