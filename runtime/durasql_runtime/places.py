@@ -51,9 +51,14 @@ class Places:
         """Places that anybody may have."""
         return self._total - self._runs.total() - self._kept
 
-    def offer(self) -> Offer:
-        """What to claim next."""
-        if self.free > 0:
+    @property
+    def worth_a_claim(self) -> bool:
+        """Whether so many of them are free that claiming from a backlog pays."""
+        return self.free >= max(1, min(self._batch, self._total - self._kept) // 2)
+
+    def offer(self, *, backlog: bool = False) -> Offer:
+        """What to claim next; with a `backlog` there is more than there are places."""
+        if self.worth_a_claim if backlog else self.free > 0:
             return Offer(min(self.free, self._batch))
         left = self.free + self._kept
         share = self._total // (len(self._runs) + 1)

@@ -27,7 +27,7 @@ from durasql_runtime.listen import Listener
 from durasql_runtime.observe import SILENT, Observer, Vitals
 from durasql_runtime.outcome import Failed
 from durasql_runtime.perform.performers import Performers
-from durasql_runtime.places import Places
+from durasql_runtime.places import Offer, Places
 from durasql_runtime.pool import LoginRefused, Pool, PoolLimits
 from durasql_runtime.programs import Programs
 from durasql_runtime.runner import Runner, Services
@@ -39,6 +39,8 @@ log = logging.getLogger("durasql.worker")
 
 _POLL = 0.5
 """Seconds after which an idle worker looks without being woken: bounds what a lost notification costs."""
+_SETTLE = 0.01
+"""Seconds after a claim until the database is asked when the next instance is due."""
 _LOCKED = 0.05
 """Seconds until the next attempt to claim an instance that somebody has locked."""
 _STRAY_PATIENCE = 20.0
@@ -93,6 +95,9 @@ class Worker:
         self._chores: set[asyncio.Task[None]] = set()
         self._declared_idle = False
         self._saturated = False
+        self._news = True
+        self._looked = False
+        self._others_from = 0.0
         self._lag = 0.0
         self._pruned = asyncio.get_running_loop().time()
         self.started = asyncio.Event()
@@ -173,6 +178,7 @@ class Worker:
         await control.sign_off()
 
     async def _work(self, control: Control, until: Callable[[], bool] | None) -> None:
+        self._news, self._saturated, self._declared_idle = True, False, False
         self.started.set()
         await self._claim_loop(control, Programs(control), until)
         await self._drain()
@@ -200,21 +206,40 @@ class Worker:
     ) -> None:
         while not self._stopping.is_set() and not (until and until()):
             self._wake.clear()
-            offer = self._places.offer()
-            claims = []
-            if offer.limit > 0:
-                claims = await control.claim(offer.limit, self._config.only, list(offer.but) or None)
-            if claims:
-                self._config.observer.claimed(len(claims))
-            for claim in claims:
-                self._launch(control, programs, claim)
-            self._saturated = offer.leaves_some(len(claims))
-            if offer.taken_by(len(claims)):
-                await self._declare(control, idle=False)
-                await asyncio.sleep(0)
-            elif self._saturated or await self._declare(control, idle=True):
+            if not (self._news and await self._look(control, programs)):
                 await self._hear_late_signals(control)
                 await self._rest(control)
+
+    async def _look(self, control: Control, programs: Programs) -> bool:
+        """Claim what there is and places allow; True when it is worth looking again at once."""
+        self._news, self._looked = False, True
+        offer = self._places.offer(backlog=self._saturated)
+        claims = await self._claim(control, offer)
+        if claims:
+            self._config.observer.claimed(len(claims))
+        for claim in claims:
+            self._launch(control, programs, claim)
+        self._saturated = offer.leaves_some(len(claims))
+        if offer.taken_by(len(claims)):
+            await self._declare(control, idle=False)
+            await asyncio.sleep(0)
+            self._news = True
+        elif not self._saturated and not await self._declare(control, idle=True):
+            self._news = True
+        return self._news
+
+    async def _claim(self, control: Control, offer: Offer) -> list[Claim]:
+        """Searching behind a crowd's backlog for the instances of others steps over all of it, so that is
+        done for a tenth of the time at most.
+        """
+        begun = asyncio.get_running_loop().time()
+        if offer.limit <= 0 or (offer.but and begun < self._others_from):
+            return []
+        claims = await control.claim(offer.limit, self._config.only, list(offer.but) or None)
+        if offer.but:
+            ended = asyncio.get_running_loop().time()
+            self._others_from = ended + 10 * (ended - begun)
+        return claims
 
     async def _declare(self, control: Control, *, idle: bool) -> bool:
         """Tell starters whether to notify; True when that was known already, so nothing was missed
@@ -228,12 +253,34 @@ class Worker:
 
     async def _rest(self, control: Control) -> None:
         """Wait for a notification, a free place, or the next deadline."""
-        due = None if self._saturated else await control.next_due()
-        # What is overdue and was not claimed is locked or another's: no reason to ask again at once.
-        timeout = _POLL if due is None else min(due, _POLL) if due > 0 else _LOCKED
+        due = None
+        if not self._saturated:
+            # The run that has just begun comes first: it may be the only one, and over before long.
+            if await self._woken(_SETTLE):
+                return
+            due = await control.next_due()
+        if due is None:
+            timeout = _POLL
+        elif due > 0:
+            timeout = min(due, _POLL)
+        else:
+            # What was overdue already and was not claimed is locked or another's: asking at once is no use.
+            timeout = _LOCKED if self._looked else 0.0
+        self._looked = False
+        if not await self._woken(timeout):
+            self._news = True
+
+    async def _woken(self, seconds: float) -> bool:
+        """Wait until somebody wakes the claim loop, so long at most."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 await self._wake.wait()
+        return self._wake.is_set()
+
+    def _call(self) -> None:
+        """There may be something to claim."""
+        self._news = True
+        self._wake.set()
 
     # -- runs
     # -------------------------------------------------------------------------------------------------
@@ -292,8 +339,10 @@ class Worker:
             # Otherwise it was put back and claimed again before this task came to its end.
             del self._runs[claim.id]
         self._places.give_back(claim.owner)
-        if not self._runs or (self._saturated and self._places.free >= self._config.claim_batch // 2):
-            self._wake.set()
+        if self._saturated and self._places.worth_a_claim:
+            self._call()
+        elif not self._runs:
+            self._wake.set()  # to learn when what it may have parked is due
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("run %s was interrupted: %s", claim.id, error, extra={"instance": claim.id})
             setbacks = self._setbacks[claim.id] = self._setbacks.get(claim.id, 0) + 1
@@ -362,7 +411,7 @@ class Worker:
         elif instance_id in self._runs:
             self._suspects.add(instance_id)
         self._check_suspects()
-        self._wake.set()
+        self._call()
 
     def _check_suspects(self) -> None:
         """One question at a time, however many notifications come: the heartbeat shares the connection."""
@@ -396,7 +445,7 @@ class Worker:
         if self._unheard:
             ids, self._unheard = list(self._unheard), set()
             if await control.wake(ids if len(ids) < _MOST_UNHEARD else None):
-                self._wake.set()
+                self._call()
 
     async def _beat(self, control: Control) -> None:
         rounds = 0
@@ -406,7 +455,7 @@ class Worker:
                 self._lag = max(0.0, -(await control.next_due() or 0.0))
             freed = await control.reap()
             if freed:
-                self._wake.set()
+                self._call()
             if self._services is not None and (freed or rounds % 10 == 0):
                 self._aside(self._end_strays(control, self._services.pool))
             rounds += 1

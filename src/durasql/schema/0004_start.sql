@@ -740,7 +740,7 @@ CREATE FUNCTION df._await(instance_id text, timeout_seconds integer, name text) 
 LANGUAGE plpgsql AS $$
 DECLARE
     deadline timestamptz := pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => timeout_seconds);
-    pause double precision := 0.001;
+    pause double precision := 0.0005;
     now_status text;
 BEGIN
     IF df._in_workflow() THEN
@@ -766,7 +766,7 @@ BEGIN
                              ELSE 'Start one with: durasql worker. An instance started in this same transaction cannot begin before it commits.' END;
         END IF;
         PERFORM pg_catalog.pg_sleep(LEAST(pause, GREATEST(EXTRACT(epoch FROM deadline - pg_catalog.clock_timestamp()), 0)));
-        pause := LEAST(pause * 1.2, 0.1);
+        pause := LEAST(pause * 1.1, 0.1);
     END LOOP;
 END $$;
 COMMENT ON FUNCTION df._await(text, integer, text) IS 'Polls until an instance is over.';

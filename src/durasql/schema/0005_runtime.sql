@@ -129,6 +129,8 @@ DECLARE
     most bigint := df._most_bytes();
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
+    -- One plan for all times: planning for the very number of instances in hand would cost more than the claim.
+    PERFORM set_config('plan_cache_mode', CASE WHEN p_only IS NULL THEN 'force_generic_plan' ELSE 'auto' END, true);
     -- Nobody buries this worker before what it claims here can be seen, and what is buried claims nothing.
     PERFORM FROM df._workers w WHERE w.id = p_worker FOR KEY SHARE;
     IF NOT FOUND THEN
