@@ -239,15 +239,7 @@ class Pool:
         return str(self._home.get("dbname") or self._home.get("user") or "")
 
     def _address(self, role: str, database: str | None) -> tuple[str, dict[str, Any]]:
-        overrides: dict[str, Any] = {"dbname": database} if database else {}
-        if role in self._role_dsns:
-            return self._role_dsns[role], overrides
-        overrides["user"] = role
-        if role != self._home.get("user"):
-            # Another role's password would only lock accounts; .pgpass, a service file or --role-dsn has
-            # the right one.
-            overrides["password"] = None
-        return self._dsn, overrides
+        return _address(self._dsn, self._role_dsns, role, database)
 
     async def _login(
         self, dsn: str, overrides: dict[str, Any], role: str, database: str, more: str = ""
@@ -283,6 +275,25 @@ class Pool:
                 f"Failed to connect to database '{database}' as '{role}'. Error: {str(error).strip()}"
             ) from error
         raise AssertionError("tenacity returns or raises")
+
+
+def login_conninfo(dsn: str, role_dsns: Mapping[str, str], role: str, application_name: str) -> str:
+    """The connection string with which a worker with these options logs in as a role."""
+    return _with_settings(*_address(dsn, role_dsns, role, None), application_name)
+
+
+def _address(
+    dsn: str, role_dsns: Mapping[str, str], role: str, database: str | None
+) -> tuple[str, dict[str, Any]]:
+    overrides: dict[str, Any] = {"dbname": database} if database else {}
+    if role in role_dsns:
+        return role_dsns[role], overrides
+    overrides["user"] = role
+    if role != conninfo_to_dict(dsn).get("user"):
+        # Another role's password would only lock accounts; .pgpass, a service file or --role-dsn has the
+        # right one.
+        overrides["password"] = None
+    return dsn, overrides
 
 
 async def _has_timeout(connection: psycopg.AsyncConnection[Any]) -> bool:

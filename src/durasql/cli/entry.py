@@ -37,6 +37,7 @@ _COMMANDS: Final = {
     "cancel": "instances",
     "worker": "serve",
     "dev": "serve",
+    "doctor": "doctor",
     "psql": "database",
     "db": "database",
     "prune": "database",

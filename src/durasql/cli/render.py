@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -21,6 +21,9 @@ from rich.table import Table
 from rich.text import Text
 
 from durasql.errors import CompileError, Diagnostic, DurasqlError, Severity
+
+if TYPE_CHECKING:
+    from durasql.doctor.finding import Finding
 
 _ENDLESS: Final = 100_000
 """Columns of a console that is no terminal: nothing is wrapped or cut."""
@@ -58,6 +61,24 @@ def line(text: str = "") -> None:
 def note(text: str) -> None:
     """A remark for the person in front of the screen: on stderr, out of the way of results."""
     console(sys.stderr).print(Text(text, style="dim"))
+
+
+def findings(found: Sequence[Finding]) -> None:
+    """A doctor's findings: how bad, which check, and below one another what, why and what to do."""
+    shown = Table(box=None, pad_edge=False, show_header=False)
+    shown.add_column(no_wrap=True)
+    shown.add_column(style="dim", no_wrap=True)
+    shown.add_column(overflow="fold")
+    for finding in found:
+        what, why, do = (_printable(text) for text in (finding.what, finding.why, finding.do))
+        said = Text.assemble((what, "bold"), f"\n{why}\n", ("→ ", "green"), do)
+        shown.add_row(Text(finding.severity, style=_SEVERITY[finding.severity]), finding.check, said)
+    _print_table(shown)
+
+
+def _printable(text: str) -> str:
+    """Without what would steer the terminal: anybody who may run a worker chooses its name."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def as_json(value: Any) -> None:

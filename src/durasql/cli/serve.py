@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-class _RoleDsn(click.ParamType[tuple[str, str]]):
+class RoleDsn(click.ParamType[tuple[str, str]]):
     """ROLE=DSN."""
 
     name = "role=dsn"
@@ -45,7 +45,7 @@ class _RoleDsn(click.ParamType[tuple[str, str]]):
 @click.option("--concurrency", default=100, show_default=True, help="Instances in memory at a time.")
 @click.option("--sessions", default=24, show_default=True, help="Database sessions for steps, in all.")
 @click.option("--sessions-per-role", default=8, show_default=True, help="Database sessions of one role.")
-@click.option("--role-dsn", "role_dsns", multiple=True, type=_RoleDsn(), help="How to log in as a role.")
+@click.option("--role-dsn", "role_dsns", multiple=True, type=RoleDsn(), help="How to log in as a role.")
 @click.option(
     "--drain", default=5.0, show_default=True, metavar="SECONDS", help="Time for steps when stopped."
 )

@@ -204,6 +204,31 @@ $$;
 COMMENT ON FUNCTION df.metrics() IS 'Totals over the instances of all roles; a cancelled instance counts as failed.';
 REVOKE ALL ON FUNCTION df.metrics() FROM PUBLIC;
 
+-- What `durasql doctor` asks. A worker role sees no instances, yet it is the one to know whose it will have to log in as.
+CREATE FUNCTION df._backlog()
+RETURNS TABLE (role text, can_login boolean, superuser boolean, unfinished bigint, due bigint, lag_seconds double precision,
+               lost bigint, stuck bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT r.rolname::text, r.rolcanlogin, r.rolsuper,
+           count(*) FILTER (WHERE i.status <> 'stuck'),
+           count(*) FILTER (WHERE i.due <= clock_timestamp()),
+           coalesce(extract(epoch FROM clock_timestamp() - min(i.due)), 0)::double precision,
+           count(*) FILTER (WHERE i.worker IS NOT NULL AND (l.id IS NOT NULL OR w.id IS NULL)),
+           count(*) FILTER (WHERE i.status = 'stuck')
+    FROM df.instances i
+    LEFT JOIN pg_roles r ON r.oid = i.submitted_by::oid
+    LEFT JOIN df._workers w ON w.id = i.worker
+    LEFT JOIN df._lost() AS l (id) ON l.id = i.worker
+    WHERE i.status IN ('pending', 'running', 'stuck')
+      AND (i.submitted_by = quote_ident(session_user)::regrole
+           OR has_function_privilege(session_user, 'df._serve_all()', 'EXECUTE'))
+    GROUP BY i.submitted_by, r.rolname, r.rolcanlogin, r.rolsuper
+    ORDER BY r.rolname
+$$;
+COMMENT ON FUNCTION df._backlog() IS
+    'Unfinished instances by role, as far as a worker of the caller would serve them; role is NULL if it was dropped.';
+
 CREATE VIEW df.waiting WITH (security_barrier) AS
 SELECT i.id AS instance_id,
        i.label,

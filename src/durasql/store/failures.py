@@ -25,6 +25,7 @@ _NO_SCHEMA = (errors.InvalidSchemaName, errors.UndefinedFunction, errors.Undefin
 # SQLSTATEs of a lost or refused connection: 08 connection, 28 login, 3D000 no such database, 53300 too many,
 # 57P0x shut down. (Others of psycopg's OperationalError, such as 55000, are of a server that is well.)
 _UNREACHABLE = re.compile(r"08|28|3D000|53300|57P0")
+_QUOTED_DSN = re.compile(r'"[^"]*(?:://|password)[^"]*"')
 _MESSAGES = (
     (re.compile(r"Instance not found"), NotFound),
     (re.compile(r"Timeout after \d+s waiting for instance"), RunTimedOut),
@@ -62,7 +63,8 @@ def translate(error: psycopg.Error) -> StoreError | RunTimedOut:
 
 def _unreachable(error: psycopg.Error, said: str) -> StoreError:
     if isinstance(error, psycopg.ProgrammingError):  # a DSN that libpq cannot read
-        return DatabaseUnreachable(f"not a usable DSN: {said}")
+        # libpq quotes what it cannot read, passwords included.
+        return DatabaseUnreachable(f"not a usable DSN: {_QUOTED_DSN.sub('…', said)}")
     return DatabaseUnreachable(
         f"cannot reach the database: {_with_detail(said, error)}",
         hint="Check --dsn, DURASQL_DSN or the PG* variables; durasql db status shows which one is used.",
