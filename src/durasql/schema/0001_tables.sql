@@ -58,7 +58,7 @@ CREATE POLICY programs_user_isolation ON df.programs
 --   epoch    raised by every claim and by cancellation; a journal write must name the current one
 --   setbacks workers lost in succession while they held it, without its journal having grown; lost_seq says how far it was
 --   policy   what df.start was told about failures: {"max_attempts", "backoff", "max_backoff" (seconds), "on_failure", "deadline"}
---   key      only one instance of a role with this key is active at a time
+--   key      only one instance of a role with this key is active (pending, running or paused) at a time
 --
 -- `paused` waits for df.resume. A failure that undid what had completed ends as `compensated`; when an undo failed, too, the
 -- instance is `stuck` until somebody has it tried again with df.retry_instance.
@@ -84,6 +84,7 @@ CREATE TABLE df.instances (
     lost_seq bigint NOT NULL DEFAULT 0,
     policy jsonb,
     key text,
+    pause_reason text,
     CONSTRAINT instances_pkey PRIMARY KEY (id),
     CONSTRAINT instances_identity_key UNIQUE (id, submitted_by),
     CONSTRAINT instances_id_format_chk CHECK (id ~ '^[0-9a-f]{8}$'),
@@ -93,7 +94,8 @@ CREATE TABLE df.instances (
     -- Every claim carries these, so what roles write here by hand must stay within what a worker can take.
     CONSTRAINT instances_vars_chk CHECK (vars IS NULL
         OR (jsonb_typeof(vars) = 'object' AND octet_length(vars::text) <= 16777216)),
-    CONSTRAINT instances_size_chk CHECK (octet_length(label) <= 65536 AND octet_length(search_path) <= 65536),
+    CONSTRAINT instances_size_chk CHECK (octet_length(label) <= 65536 AND octet_length(search_path) <= 65536
+        AND octet_length(key) BETWEEN 1 AND 1024 AND octet_length(pause_reason) <= 65536),
     CONSTRAINT instances_program_fkey FOREIGN KEY (submitted_by, program) REFERENCES df.programs (owner, hash)
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE df.instances IS 'Workflow runs; a role sees its own.';
@@ -102,6 +104,8 @@ CREATE INDEX idx_instances_created_at ON df.instances (created_at DESC, id);
 CREATE INDEX idx_instances_label ON df.instances (label, created_at DESC, id) WHERE label IS NOT NULL;
 -- The queue. The id makes every place in it one of its own, where a search can go on: see df._claim.
 CREATE INDEX instances_due_idx ON df.instances (due, id) WHERE due IS NOT NULL;
+CREATE UNIQUE INDEX instances_key_idx ON df.instances (submitted_by, key)
+    WHERE key IS NOT NULL AND status IN ('pending', 'running', 'paused');
 CREATE INDEX instances_worker_idx ON df.instances (worker) WHERE worker IS NOT NULL;
 ALTER TABLE df.instances ENABLE ROW LEVEL SECURITY;
 CREATE POLICY instances_user_isolation ON df.instances
@@ -258,6 +262,9 @@ INSERT INTO df.settings (name, value, description) VALUES
     ('http_max_response_bytes', '16777216', 'largest HTTP response body'),
     ('http_max_timeout', '3600', 'longest HTTP timeout in seconds'),
     ('http_use_proxy', 'off', 'whether workers honour the proxy variables of their environment'),
+    ('step_max_attempts', '1', 'tries of a failing step where neither df.retry nor df.start says anything; 1 means none again'),
+    ('step_backoff', '1 s', 'pause before the second of these tries; it doubles each time'),
+    ('step_max_backoff', '1 min', 'longest pause between these tries'),
     ('step_statement_timeout', '0', 'milliseconds one SQL step may take; 0 leaves it to the role''s own setting'),
     ('max_instance_bytes', '167772160', 'largest journal and inbox of one instance that a worker takes up again; at most 167772160'),
     ('max_workers_per_role', '200', 'workers that may be signed on as one role'),

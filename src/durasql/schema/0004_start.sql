@@ -1,7 +1,7 @@
 -- 0004 start: from an envelope to a stored program and an instance, and what a role does with its instances.
 --
 -- In: a workflow as text, in any of its forms. Out: rows of df.programs and df.instances in the caller's own
--- transaction. df.start runs with the caller's rights; what a legitimate row entails is done by triggers.
+-- transaction. df.start (0014 has its face) runs with the caller's rights; what a legitimate row entails is done by triggers.
 -- Journal values and their jsonb form come from 0006.
 
 INSERT INTO df.settings (name, value, description) VALUES
@@ -490,7 +490,10 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION df._is_stored(regrole, text) IS 'Whether a role''s program is stored and will stay for hours.';
 
-CREATE FUNCTION df._start(fut text, label text, database text, transaction_mode text, search_path text) RETURNS text
+CREATE FUNCTION df._start(
+    fut text, label text, database text, transaction_mode text, search_path text,
+    policy jsonb DEFAULT NULL, key text DEFAULT NULL, on_conflict text DEFAULT NULL
+) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -505,11 +508,14 @@ BEGIN
         PERFORM df._require(fut, 'df.start', 'fut');
         PERFORM df._require(transaction_mode, 'df.start', 'transaction_mode');
         IF pg_catalog.lower(transaction_mode) = 'new' THEN
-            RETURN df._start_new(fut, label, database, search_path);
+            RETURN df._start_new(fut, label, database, search_path, policy, key, on_conflict);
         ELSIF pg_catalog.lower(transaction_mode) <> 'caller' THEN
             RAISE EXCEPTION 'invalid transaction_mode "%" for df.start(): expected ''caller'' or ''new''', transaction_mode
                 USING ERRCODE = 'invalid_parameter_value';
         END IF;
+    END IF;
+    IF key IS NOT NULL OR on_conflict IS NOT NULL THEN
+        PERFORM df._check_key(key, on_conflict);
     END IF;
     IF pg_catalog.left(fut, 1) <> '{' THEN
         graph := df._parse_workflow(fut);
@@ -535,20 +541,15 @@ BEGIN
         -- No row: somebody else stored it, or this text is another spelling of a stored program.
         program := COALESCE(made, (SELECT df._hash(f.graph) FROM df._flatten(graph) f));
     END IF;
-    made := df._insert_instance(label, database, program, search_path, me);
+    IF policy IS NULL AND key IS NULL THEN
+        made := df._insert_instance(label, database, program, search_path, me);
+    ELSE
+        made := df._insert_governed(label, database, program, search_path, df._own_vars(me), policy, key, on_conflict);
+    END IF;
     PERFORM df._wake();
     RETURN made;
 END $$;
-COMMENT ON FUNCTION df._start(text, text, text, text, text) IS 'df.start, with the caller''s search_path.';
-
--- The search_path is read before any function pins it: steps run with the starter's (E11).
-CREATE FUNCTION df.start(
-    fut text, label text DEFAULT NULL, database text DEFAULT NULL, transaction_mode text DEFAULT 'caller'
-) RETURNS text
-LANGUAGE sql
-AS $$ SELECT df._start(fut, label, database, transaction_mode, pg_catalog.current_setting('search_path')) $$;
-COMMENT ON FUNCTION df.start(text, text, text, text) IS
-    'Starts a workflow in the caller''s transaction, as the calling role; returns the instance id.';
+COMMENT ON FUNCTION df._start(text, text, text, text, text, jsonb, text, text) IS 'df.start (0014), with the caller''s search_path and its policy.';
 
 -- ---------------------------------------------------------------------------------------------------------
 -- transaction_mode => 'new': the same start in a second session of the same role
@@ -668,7 +669,8 @@ AS $$
 $$;
 COMMENT ON FUNCTION df._launch_failure(text, text, text) IS 'What to say about a launch that failed.';
 
-CREATE FUNCTION df._start_new(fut text, label text, database text, search_path text) RETURNS text
+CREATE FUNCTION df._start_new(fut text, label text, database text, search_path text, policy jsonb, key text, on_conflict text)
+RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
     connection text := 'df_start_' || pg_catalog.pg_backend_pid();
@@ -686,7 +688,7 @@ BEGIN
     slot := df._take_launch_slot();
     BEGIN
         made := df._launch(dblink, connection, pg_catalog.format(
-            'SELECT df.start(%L, %L, %L) FROM pg_catalog.set_config(''search_path'', %L, false)', fut, label, database, search_path));
+            'SELECT df._start(%L, %L, %L, ''caller'', %L, %L, %L, %L)', fut, label, database, search_path, policy, key, on_conflict));
     EXCEPTION WHEN OTHERS OR query_canceled THEN
         GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL,
             hint = PG_EXCEPTION_HINT, context = PG_EXCEPTION_CONTEXT;
@@ -701,7 +703,7 @@ BEGIN
     END IF;
     RETURN made;
 END $$;
-COMMENT ON FUNCTION df._start_new(text, text, text, text) IS 'df.start in a transaction of its own, which outlives the caller''s.';
+COMMENT ON FUNCTION df._start_new(text, text, text, text, jsonb, text, text) IS 'df.start in a transaction of its own, which outlives the caller''s.';
 
 -- ---------------------------------------------------------------------------------------------------------
 -- Looking and waiting

@@ -18,8 +18,8 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
     VALUES ('USAGE', 'SCHEMA df'),
            ('SELECT', 'df.instances'),
-           ('INSERT (label, database, program, search_path, vars)', 'df.instances'),
-           ('UPDATE (status, updated_at, cancel_reason)', 'df.instances'),
+           ('INSERT (label, database, program, search_path, vars, policy, key)', 'df.instances'),
+           ('UPDATE (status, updated_at, cancel_reason, pause_reason)', 'df.instances'),
            ('SELECT', 'df.programs'),
            ('INSERT (hash, graph)', 'df.programs'),
            ('SELECT', 'df.signals'),

@@ -39,8 +39,6 @@ DOCUMENTED = (
     "if_else_op(partial_if text, else_branch text) -> text immutable",
     "loop_prefix_op(body text) -> text immutable",
     # starting and controlling
-    f"start(fut text, label text {_NULL_TEXT}, database text {_NULL_TEXT},"
-    " transaction_mode text DEFAULT 'caller'::text) -> text",
     "status(instance_id text) -> text strict",
     "result(instance_id text) -> text strict",
     "cancel(instance_id text, reason text DEFAULT 'Cancelled by user'::text) -> text strict",
@@ -81,8 +79,13 @@ READING = (
     " failed_instances bigint, total_executions bigint, total_events bigint)",
 )
 
-# Documented as STRICT and without arguments, or with one more argument of ours (L13).
+# Documented as STRICT and without arguments, or with further arguments of ours behind the documented ones (L13).
 OURS = (
+    # four documented arguments, then what the run does about failures
+    f"start(fut text, label text {_NULL_TEXT}, database text {_NULL_TEXT},"
+    " transaction_mode text DEFAULT 'caller'::text, max_attempts integer DEFAULT NULL::integer,"
+    f" backoff text {_NULL_TEXT}, max_backoff text {_NULL_TEXT}, on_failure text {_NULL_TEXT},"
+    f" timeout text {_NULL_TEXT}, key text {_NULL_TEXT}, on_conflict text {_NULL_TEXT}) -> text",
     "clearvars() -> text",
     f"wait_for_schedule(cron_expr text, timezone text {_NULL_TEXT}) -> text",
 )
