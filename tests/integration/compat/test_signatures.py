@@ -79,7 +79,7 @@ READING = (
     " failed_instances bigint, total_executions bigint, total_events bigint)",
 )
 
-# Documented as STRICT and without arguments, or with further arguments of ours behind the documented ones (L13).
+# Documented as STRICT and without arguments, or with arguments of ours behind them (L13).
 OURS = (
     # four documented arguments, then what the run does about failures
     f"start(fut text, label text {_NULL_TEXT}, database text {_NULL_TEXT},"

@@ -103,9 +103,7 @@ def test_a_start_waits_for_one_that_has_not_committed(database: Any, role: str) 
 def blocked_by(database: Any, waiting: int, holder: int) -> None:
     """Until one session waits for the other's transaction."""
     with database.connect("postgres") as watching:
-        while not watching.execute(
-            "SELECT %s = ANY (pg_blocking_pids(%s))", (holder, waiting)
-        ).fetchone()[0]:
+        while not watching.execute("SELECT %s = ANY (pg_blocking_pids(%s))", (holder, waiting)).fetchone()[0]:
             pass
 
 

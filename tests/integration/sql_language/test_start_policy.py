@@ -63,7 +63,10 @@ def test_a_timeout_becomes_a_deadline_from_the_start(user: psycopg.Connection[An
         ("timeout => '0 s'", "timeout must be between 1 ms and 3650 days: '0 s'"),
         ("timeout => '9999999 d'", "timeout must be between 1 ms and 3650 days"),
         ("timeout => repeat('1 s ', 50)", "timeout is no duration"),
-        ("backoff => '2 s', max_backoff => '1 s'", "max_backoff (1 s) must not be shorter than backoff (2 s)"),
+        (
+            "backoff => '2 s', max_backoff => '1 s'",
+            "max_backoff (1 s) must not be shorter than backoff (2 s)",
+        ),
         ("on_failure => 'ignore'", "on_failure must be 'fail' or 'continue', not 'ignore'"),
         ("on_conflict => 'return'", "on_conflict needs a key"),
         ("key => ''", "key must have between 1 and 1024 bytes, not 0"),
@@ -131,6 +134,8 @@ def test_an_unkeyed_start_without_a_policy_asks_for_neither(
 
 
 def test_settings_are_the_installations_default(owner: psycopg.Connection[Any]) -> None:
-    rows = owner.execute("SELECT name, value FROM df.settings WHERE name LIKE 'step_%%' ORDER BY 1").fetchall()
+    rows = owner.execute(
+        "SELECT name, value FROM df.settings WHERE name LIKE 'step_%%' ORDER BY 1"
+    ).fetchall()
     assert ("step_max_attempts", "1") in rows
     assert {name for name, _ in rows} >= {"step_backoff", "step_max_backoff"}
