@@ -84,8 +84,8 @@ _SECTIONS: Final = (
     ),
 )
 _TABLES: Final = (
-    "instances nodes waiting journal attempts undos programs signals vars settings workers _worker_epoch http_policy "
-    "secrets receipts migrations"
+    "instances nodes waiting journal attempts undos programs signals vars settings workers _worker_epoch "
+    "http_policy secrets receipts migrations"
 )
 
 _FUNCTIONS_QUERY: Final = """
