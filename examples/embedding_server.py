@@ -2,7 +2,7 @@
 
     python examples/embedding_server.py [--port 8321]
 
-POST / with {"input": ["text", …]} answers {"data": [{"index": 0, "embedding": [8 numbers]}, …]}, the shape of
+POST / with {"input": ["text", …]} answers {"data": [{"index": 0, "embedding": [64 numbers]}, …]}, the shape of
 the usual embedding services. A text's vector counts its three-letter pieces, so texts with common words lie
 close together and the same text has the same vector for ever. A request with a known Idempotency-Key is
 answered from memory.
@@ -18,7 +18,7 @@ from collections import OrderedDict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
-DIMENSIONS = 8
+DIMENSIONS = 64
 _REMEMBERED = 1000
 
 
@@ -28,7 +28,7 @@ def embed(text: str) -> list[float]:
     padded = f"  {text.lower()} "
     for at in range(len(padded) - 2):
         piece = hashlib.sha256(padded[at : at + 3].encode()).digest()
-        counts[piece[0] % DIMENSIONS] += 1.0 if piece[1] % 2 else -1.0
+        counts[piece[0] % DIMENSIONS] += 1.0
     length = math.sqrt(sum(count * count for count in counts)) or 1.0
     return [round(count / length, 6) for count in counts]
 

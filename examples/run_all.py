@@ -1,11 +1,14 @@
 """Run every example on a temporary embedded server and show what happens: `make run`.
 
-Each is run as a user would run it, `durasql run FILE`, by an ordinary role. Exits with the worst exit code.
+Each is run as a user would run it, `durasql run FILE`, by an ordinary role, and its result is compared with
+the one that the file promises. Exits with the worst exit code.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,11 +17,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from durasql.client import connect
 from durasql.embedded import Embedded
 from durasql.errors import DurasqlError
 
 HERE = Path(__file__).parent
+SERVICES = {"embeddings": ("embedding_server.py", 8321), "enrichment": ("enrichment_server.py", 8322)}
+_RESULT = re.compile(r"^-- Result: (.*\n(?:-- .*\n?)*)", re.MULTILINE)
 
 
 def introduction(text: str) -> str:
@@ -31,6 +38,19 @@ def introduction(text: str) -> str:
     return "\n".join(lines)
 
 
+def promised(text: str) -> Any:
+    """The result that a file says it has, in its last comment."""
+    found = _RESULT.search(text)
+    assert found is not None, "an example ends with a comment `-- Result: …`"
+    return json.loads(re.sub(r"^-- ", "", found.group(1), flags=re.MULTILINE))
+
+
+def latest(dsn: str) -> Any:
+    """The result of the instance that ended last."""
+    with connect(dsn) as client:
+        return client.result(client.list(limit=1).instances[0].id)
+
+
 def run(path: Path, dsn: str) -> int:
     """Run one example; its output goes to ours."""
     print(f"\n{'─' * 100}\n$ durasql run {os.path.relpath(path)}\n")
@@ -41,19 +61,27 @@ def run(path: Path, dsn: str) -> int:
         check=False,
     )
     print(f"\nexit code {done.returncode}, {time.monotonic() - began:.1f} s", flush=True)
+    if done.returncode == 0 and latest(dsn) != promised(path.read_text(encoding="utf-8")):
+        print("this is not the result that the file promises", file=sys.stderr)
+        return 1
     return done.returncode
 
 
 @contextmanager
 def surroundings(path: Path, dsn: str) -> Iterator[None]:
-    """What an example needs besides the database: the embedding service, and leave to reach it."""
-    if path.stem != "embeddings":
+    """What an example needs besides the database: the service that it calls, and leave to reach it."""
+    if path.stem not in SERVICES:
         yield
         return
-    allow = [sys.executable, "-m", "durasql", "http", "allow", "127.0.0.1", "--port", "8321", "--private"]
+    script, port = SERVICES[path.stem]
+    allow = [sys.executable, "-m", "durasql", "http", "allow", "127.0.0.1", "--port", str(port), "--private"]
     subprocess.run([*allow, "--dsn", dsn], check=True)
-    command = [sys.executable, HERE / "embedding_server.py"]
-    service = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    service = subprocess.Popen(
+        [sys.executable, HERE / script],
+        env={**os.environ, "DURASQL_DSN": dsn},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         assert service.stdout is not None
         service.stdout.readline()  # it says so when it listens

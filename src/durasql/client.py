@@ -16,9 +16,11 @@ SchemaMissing, PermissionDenied, NotFound, RunFailed, RunCancelled, RunTimedOut.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +29,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import psycopg
 from psycopg import AsyncConnection, Connection
 
-from durasql.errors import DurasqlError
+from durasql.errors import DurasqlError, RunTimedOut
 from durasql.source import Source
 from durasql.store import instances
 from durasql.store.failures import translated
@@ -113,7 +115,12 @@ class Client:
 
     def await_instance(self, id: str, timeout: int = 30) -> str:
         """Wait up to `timeout` seconds and return the final status. Raises RunTimedOut, NotFound."""
-        return self.perform(instances.await_instance(id, timeout))
+        for pause in _pauses(timeout):
+            found = self.instance(id)
+            if found.over:
+                return found.status
+            time.sleep(pause)
+        raise _timed_out(found, timeout)
 
     def signal(self, id: str, name: str, data: Any = None) -> None:
         """Send a signal; `data` is anything JSON can hold. It waits in the inbox until a wait takes it."""
@@ -209,7 +216,12 @@ class AsyncClient:
 
     async def await_instance(self, id: str, timeout: int = 30) -> str:  # noqa: ASYNC109 - the server counts
         """Wait for the end and return the final status; see `Client.await_instance`."""
-        return await self.perform(instances.await_instance(id, timeout))
+        for pause in _pauses(timeout):
+            found = await self.instance(id)
+            if found.over:
+                return found.status
+            await asyncio.sleep(pause)
+        raise _timed_out(found, timeout)
 
     async def signal(self, id: str, name: str, data: Any = None) -> None:
         """Send a signal; see `Client.signal`."""
@@ -252,6 +264,26 @@ class AsyncClient:
 
     def _transaction(self) -> AbstractAsyncContextManager[Any]:
         return self.connection.transaction() if self.connection.autocommit else nullcontext()
+
+
+def _pauses(timeout: int) -> Iterator[float]:
+    """How long to wait between two looks at an instance; at least one look, the last at the deadline.
+
+    df.await_instance would keep one snapshot all the time. CREATE INDEX CONCURRENTLY in the awaited run would
+    wait for it in turn, and VACUUM could remove nothing that was deleted since.
+    """
+    left, pause, end = 1.0, 0.001, time.monotonic() + timeout
+    while left > 0:
+        left = end - time.monotonic()
+        yield max(min(pause, left), 0)
+        pause = min(pause * 1.2, 0.1)
+
+
+def _timed_out(instance: Instance, timeout: int) -> RunTimedOut:
+    return RunTimedOut(
+        f"instance {instance.id} is still {instance.status} after {timeout} s",
+        hint="It goes on as soon as a worker has time for it: durasql db status",
+    )
 
 
 def graph_of(text: Text) -> str:

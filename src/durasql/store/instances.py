@@ -179,11 +179,6 @@ def explain(input: str) -> Operation[str]:
     return _only(str, (yield Query("explain", {"input": input})))
 
 
-def await_instance(id: str, seconds: int) -> Operation[str]:
-    """Wait on the server and return the final status. Raises RunTimedOut, NotFound."""
-    return _only(str, (yield Query("await", {"id": id, "seconds": seconds})))
-
-
 def signal(id: str, name: str, data: str) -> Operation[None]:
     """Put a signal into the instance's inbox. Raises NotFound."""
     yield Query("signal", {"id": id, "name": name, "data": data})

@@ -40,8 +40,6 @@ FROM df.instance_nodes(%(id)s)
 -- name: explain
 SELECT df.explain(%(input)s)
 
--- name: await
-SELECT df.await_instance(%(id)s, %(seconds)s)
 
 -- name: signal
 SELECT df.signal(%(id)s, %(name)s, %(data)s)

@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import subprocess
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-
-EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.dsql"))
-
-
-@cache
-def run_all() -> Any:
-    """The script behind `make run`, which knows what each example needs around it."""
-    path = EXAMPLES[0].parent / "run_all.py"
-    spec = importlib.util.spec_from_file_location("run_all", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_every_example_completes_and_can_be_repeated(path: Path, database: Any, durasql: Any) -> None:
-    if path.stem == "embeddings":
-        if not database.cluster.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"):
-            pytest.skip("this server has no pgvector")
-        database.cluster.execute("CREATE EXTENSION vector", database.name)
-    with run_all().surroundings(path, database.owner_dsn):
-        for _ in range(2):
-            done = durasql("run", "--dsn", database.owner_dsn, "--timeout", "60", str(path))
-            assert (done.code, done.err) == (0, "")
 
 
 def test_a_result_is_one_line_of_json_in_a_pipe(database: Any, durasql: Any) -> None:

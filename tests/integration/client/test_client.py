@@ -106,6 +106,15 @@ def test_how_an_instance_ended_is_told_by_type(database: Any, worker_process: An
             client.result(cancelled)
 
 
+def test_waiting_for_a_run_holds_nothing_that_the_run_waits_for(database: Any, worker_process: Any) -> None:
+    """CREATE INDEX CONCURRENTLY waits for every snapshot of its database, one of df.await_instance too."""
+    worker_process()
+    database.psql("CREATE TABLE people (name text)")
+    with connect(database.owner_dsn) as client:
+        id = client.start("'SELECT 1' ~> 'CREATE INDEX CONCURRENTLY ON people (name)'")
+        assert client.await_instance(id, 60) == "completed"
+
+
 def test_every_call_about_an_unknown_instance_says_so(database: Any) -> None:
     with connect(database.owner_dsn) as client:
         for call in (client.status, client.result, client.nodes, client.cancel, client.await_instance):

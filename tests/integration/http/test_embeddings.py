@@ -56,7 +56,7 @@ async def test_a_pipeline_that_is_killed_between_call_and_upsert_ends_complete(
         connection.execute(
             "CREATE TABLE docs (id int PRIMARY KEY, body text);"
             "INSERT INTO docs VALUES (1, E'it''s one\n\ntwo \"quoted\"'), (2, 'three');"
-            "CREATE TABLE embeddings (doc int, n int, text text, vector vector(8), PRIMARY KEY (doc, n))"
+            "CREATE TABLE embeddings (doc int, n int, text text, vector vector(64), PRIMARY KEY (doc, n))"
         )
     statement = """
         SELECT df.start(
