@@ -2,9 +2,9 @@
 
     python examples/embedding_server.py [--port 8321]
 
-POST / with {"input": ["text", …]} answers {"data": [{"index": 0, "embedding": [64 numbers]}, …]}, the shape of
-the usual embedding services. A text's vector counts its three-letter pieces, so texts with common words lie
-close together and the same text has the same vector for ever. A request with a known Idempotency-Key is
+POST / with {"input": ["text", …]} answers {"data": [{"index": 0, "embedding": [64 numbers]}, …]}, the shape
+of the usual embedding services. A text's vector counts its three-letter pieces, so texts with common words
+lie close together and the same text has the same vector for ever. A request with a known Idempotency-Key is
 answered from memory.
 """
 
