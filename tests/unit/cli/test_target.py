@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
+import sys
 from pathlib import Path
 
 import click
@@ -41,9 +43,25 @@ def test_two_options_are_one_too_many() -> None:
         choose("dbname=a", Path("/d"))
 
 
-def test_a_platform_without_the_wheel_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("system", "machine", "libc", "said", "do"),
+    [
+        ("linux", "x86_64", "glibc", "is not installed", "pip install 'durasql[embedded]'"),
+        ("darwin", "arm64", "", "is not installed", "pip install 'durasql[embedded]'"),
+        ("linux", "x86_64", "", "no embedded PostgreSQL on this platform", "Linux with glibc"),
+        ("linux", "riscv64", "glibc", "no embedded PostgreSQL on this platform", "Name a PostgreSQL"),
+        ("freebsd14", "amd64", "", "no embedded PostgreSQL on this platform", "Name a PostgreSQL"),
+    ],
+)
+def test_without_the_wheel_one_is_told_what_to_do(
+    system: str, machine: str, libc: str, said: str, do: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(postgres.EmbeddedError, match="no embedded PostgreSQL on this platform") as caught:
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(platform, "libc_ver", lambda: (libc, ""))
+    with pytest.raises(postgres.EmbeddedError, match=said) as caught:
         postgres.binaries()
+    assert do in (caught.value.hint or "")
     assert "DURASQL_DSN" in (caught.value.hint or "")
     assert caught.value.exit_code == 5
