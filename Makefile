@@ -52,8 +52,9 @@ scale: $(VENV)/.test ## measure what 100,000 instances cost: memory, wake-ups, b
 golden: $(VENV)/.test ## accept the output of the conformance cases as the new golden files
 	$(BIN)/python -m pytest conformance --snapshot-update
 
-pages: $(VENV)/.test ## write the generated pages anew, and into all pages what their commands print
+pages: $(VENV)/.test ## write the generated pages and pictures anew, and into all pages what their commands print
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/pictures.py
 	DURASQL_DOCS_WRITE=1 $(BIN)/python -m pytest tests/docs -q
 
 docs: $(VENV)/.docs ## build the site of docs/ into site/

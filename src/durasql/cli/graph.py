@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,9 @@ from durasql.cli.front import is_instance
 from durasql.cli.target import Target, database_options
 from durasql.cli.texts import read
 from durasql.pipeline import compile_graph, compile_source
+
+if TYPE_CHECKING:
+    from durasql.client import Client
 
 
 @click.command("graph", short_help="Draw a workflow or an instance as a flowchart.")
@@ -61,11 +65,17 @@ def _texts(what: str | None, expression: str | None) -> list[Drawing]:
 
 def _run(id: str, target: Target) -> Drawing:
     from durasql.client import connect
-    from durasql.store.trace import trace
 
     with target.reached() as dsn, connect(dsn) as client:
-        found = client.perform(trace(id, compile_graph))
-        nodes = client.nodes(id)
+        return drawing_of_run(client, id)
+
+
+def drawing_of_run(client: Client, id: str) -> Drawing:
+    """An instance with what became of each node. Raises NotFound."""
+    from durasql.store.trace import trace
+
+    found = client.perform(trace(id, compile_graph))
+    nodes = client.nodes(id)
     title = " · ".join(part for part in (found.label, found.id, found.status) if part)
     statuses = {int(node.id, 16): node.status for node in nodes}
     notes = {int(node.id, 16): node.result for node in nodes if node.status == "failed" and node.result}

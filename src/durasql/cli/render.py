@@ -94,12 +94,17 @@ def _jsonable(value: Any) -> Any:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Rows under a header; a column `status` is coloured."""
+    _print_table(table_of(columns, rows))
+
+
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """What `table` prints."""
     shown = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for column in columns:
         shown.add_column(column, overflow="fold")
     for row in rows:
         shown.add_row(*(_cell(column, value) for column, value in zip(columns, row, strict=True)))
-    _print_table(shown)
+    return shown
 
 
 def _print_table(shown: Table) -> None:

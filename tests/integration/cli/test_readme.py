@@ -1,4 +1,4 @@
-"""What the README shows is what happens: its program, its tree, its Python and its psql."""
+"""What the README shows is what happens: its program, its psql and its Python. (Its picture: tests/docs.)"""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[3]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+APPROVAL = ROOT / "examples" / "approval.dsql"
 
 
 def block(language: str, containing: str) -> str:
@@ -15,31 +17,20 @@ def block(language: str, containing: str) -> str:
     return str(next(text for text in blocks if containing in text))
 
 
-def tree(text: str) -> list[str]:
-    """The lines of a tree, from its first node to the empty line behind it."""
-    lines = text.split("\n\n")[1].splitlines()
-    return [line.rstrip() for line in lines]
+def plain(text: str) -> str:
+    """A text without the layout and the parentheses that `durasql fmt` adds around a long step."""
+    return re.sub(r"[\s()]|^~>", "", text)
 
 
-def test_the_programs_tree_is_the_real_one(database: Any, durasql: Any, tmp_path: Path) -> None:
-    file = tmp_path / "approval.dsql"
-    file.write_text(block("sql", "-- approval.dsql"))
-    database.psql("CREATE TABLE orders (id integer GENERATED ALWAYS AS IDENTITY, state text)")
-    done = durasql("run", "--dsn", database.owner_dsn, "--tree", str(file))
-    assert (done.code, done.err) == (0, "")
-    assert tree(done.out) == tree(block("console", "durasql run"))
+def test_the_program_is_the_examples() -> None:
+    assert plain(block("sql", "'escalated'")) in plain(APPROVAL.read_text(encoding="utf-8"))
 
 
-def test_psql_and_python(database: Any, worker_process: Any) -> None:
-    database.psql(
-        "CREATE TABLE orders (id int); CREATE TABLE counts (n int); INSERT INTO orders VALUES (1), (2)"
-    )
+def test_psql_and_python(database: Any, durasql: Any, worker_process: Any) -> None:
+    assert durasql("run", "--dsn", database.owner_dsn, str(APPROVAL)).code == 0  # it makes the table
     worker_process()
-    id = database.psql(block("sql", "df.list_instances")).splitlines()[0]
-    assert database.psql(f"SELECT df.await_instance('{id}'); SELECT n FROM counts").split() == [
-        "completed",
-        "2",
-    ]
+    printed = database.psql(block("sql", "BEGIN;"))
+    assert 'completed|{"rows": [{"state": "approve", "decided_by": "Ada"}]' in printed
     code = block("python", "connect").replace("postgresql://app@db/app", database.owner_dsn)
     names: dict[str, Any] = {}
     exec(
