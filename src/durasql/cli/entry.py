@@ -43,6 +43,7 @@ _COMMANDS: Final = {
     "prune": "database",
     "http": "http",
     "secret": "secret",
+    "completion": "completion",
 }
 """Command -> module of this package; the order is the order of `durasql --help`."""
 
