@@ -45,7 +45,14 @@ def _helps(
     command: click.Command, name: str, parent: click.Context | None = None
 ) -> Iterator[tuple[str, str]]:
     """Name and help text of a command and of those below it."""
-    context = click.Context(command, parent, info_name=name.rpartition(" ")[2], terminal_width=_WIDTH)
+    # With the command's own settings, else -h would be missing, or not, by what ran before in this process.
+    context = click.Context(
+        command,
+        parent,
+        info_name=name.rpartition(" ")[2],
+        terminal_width=_WIDTH,
+        **command.context_settings,
+    )
     yield name, "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
     if isinstance(command, click.Group):
         for sub in command.list_commands(context):
