@@ -20,6 +20,7 @@ from psycopg import pq
 from psycopg.pq.abc import PGresult
 
 from durasql.errors import LeaseLost
+from durasql_runtime.dam import Flood
 from durasql_runtime.record import Record
 from durasql_runtime.results import ResultTooLarge
 from durasql_runtime.wire import CHUNK_ROWS, ConnectionLost, Wire
@@ -31,6 +32,8 @@ _RESET: Final = (b"df_reset", b"SELECT df._reset($1)")
 _RECORD: Final = (b"df_record", b"SELECT df._record($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)")
 _MOST_WORDS: Final = 65_536
 """Bytes of one field of an error that are kept: it is repeated in the journal for every composite around."""
+_SLACK: Final = 65_536
+"""Bytes beyond twice the limit of a result that may come at once."""
 _LEASE_LOST: Final = "DF001"
 _NO_SUCH_PREPARED: Final = "26000"
 
@@ -292,6 +295,8 @@ class Session:
         except psycopg.OperationalError as error:
             # libpq refuses to queue anything more on a connection that broke a moment ago.
             raise ConnectionLost(str(error)) from error
+        except Flood:
+            raise ConnectionLost(f"the server sent more than {self.wire.most} bytes at once") from None
         self._waiting = False
 
     async def _expect(self, count: int, last: bytes | None = None) -> None:
@@ -307,6 +312,15 @@ class Session:
     async def _read_rows(self, statement: str, limit: int) -> list[PGresult]:
         if limit:
             self.wire.stream()
+            self.wire.most = 2 * limit + _SLACK
+        try:
+            return await self._read_chunks(statement, limit)
+        except Flood:
+            # The server does not hear a cancellation while it sends; what it is in is undone when it cannot.
+            await self.wire.close()
+            raise ResultTooLarge(limit) from None
+
+    async def _read_chunks(self, statement: str, limit: int) -> list[PGresult]:
         chunks: list[PGresult] = []
         size = 0
         while (chunk := await self.wire.chunk()) is not None:

@@ -15,6 +15,8 @@ import psycopg
 from psycopg import pq
 from psycopg.pq.abc import PGresult
 
+from durasql_runtime.dam import let_through
+
 CHUNK_ROWS = 2_000
 """Rows per chunk of a result: bounds what libpq buffers before the size limit is checked."""
 
@@ -30,7 +32,11 @@ class ConnectionLost(Exception):
 
 
 class Wire:
-    """One connection in pipeline mode. Not for concurrent use."""
+    """One connection in pipeline mode. Not for concurrent use.
+
+    Waiting for a result raises `Flood` when a piece of it (a chunk of rows, a notice) is larger than `most`
+    bytes; 0 is no limit.
+    """
 
     def __init__(self, connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
         self._connection = connection
@@ -44,6 +50,7 @@ class Wire:
         self._socket: int | None = self._pgconn.socket
         self._reading = False
         self._arrived: asyncio.Future[None] | None = None
+        self.most = 0
 
     @property
     def broken(self) -> bool:
@@ -121,8 +128,10 @@ class Wire:
 
     async def chunk(self) -> PGresult | None:
         """The next piece of the current statement's result, None when it is complete."""
-        while self._pgconn.is_busy():
+        if self._pgconn.is_busy():
             await self._input()
+            if self._pgconn.is_busy() and not self.broken:
+                await self._long_input()
         return self._at_hand()
 
     async def synced(self) -> None:
@@ -158,7 +167,7 @@ class Wire:
         return result
 
     async def _input(self) -> None:
-        """Wait until a result has arrived."""
+        """Wait until a result has arrived, or with a limit the beginning of one."""
         if self.broken or self._socket is None:
             raise self._lost("the connection is closed")
         if not self._reading:
@@ -172,7 +181,7 @@ class Wire:
         waiting = self._arrived
         try:
             self._pgconn.consume_input()
-            complete = not self._pgconn.is_busy()
+            complete = self.most > 0 or not self._pgconn.is_busy()
         except psycopg.Error:
             complete = True
         if self.broken:
@@ -184,6 +193,15 @@ class Wire:
         elif complete:
             self._arrived = None
             waiting.set_result(None)
+
+    async def _long_input(self) -> None:
+        """Wait until all of a result has arrived of which the beginning has."""
+        self._pause()
+        assert self._socket is not None
+        try:
+            await let_through(self._pgconn, self._socket, self.most)
+        except (psycopg.Error, OSError) as error:
+            raise self._lost(str(error)) from error
 
     async def _writable(self) -> None:
         """Wait until the socket takes more, reading meanwhile."""

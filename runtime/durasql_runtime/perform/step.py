@@ -78,7 +78,9 @@ class Step:
 
     async def undo(self) -> None:
         """Roll back the open transaction: its step failed though its statements did not."""
-        if self._session is not None and self._session.in_transaction:
+        if self._session is not None and self._session.wire.broken:
+            self.close()
+        elif self._session is not None and self._session.in_transaction:
             await self._session.roll_back()
 
     async def commit(self, record: Record) -> None:
