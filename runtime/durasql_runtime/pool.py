@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -28,6 +28,7 @@ from tenacity import (
 
 from durasql_runtime.session import Session
 from durasql_runtime.settings import Settings
+from durasql_runtime.turns import Turns
 from durasql_runtime.wire import ConnectionLost, Wire
 
 log = logging.getLogger("durasql.pool")
@@ -42,6 +43,8 @@ _SETTINGS: Final = {
     "extra_float_digits": "1",
     "bytea_output": "hex",
     "client_connection_check_interval": "1000",
+    # A role that is to read only by default has a journal all the same.
+    "default_transaction_read_only": "off",
 }
 """What every step's session starts with; a `RESET ALL` comes back to it."""
 
@@ -73,9 +76,9 @@ class LoginRefused(Exception):
 
 @dataclass(slots=True)
 class _Lane:
-    """The sessions of one role in one database."""
+    """The sessions of one role in one database; `slots` are the role's, in all databases."""
 
-    slots: asyncio.Semaphore
+    slots: Turns
     idle: list[tuple[float, Session]] = field(default_factory=list)
 
 
@@ -106,19 +109,19 @@ class Pool:
         self._limits = limits
         self._name = worker_name
         self._home = conninfo_to_dict(dsn)
-        self._lanes: dict[tuple[str, str | None], _Lane] = defaultdict(
-            lambda: _Lane(asyncio.Semaphore(limits.per_role))
-        )
+        self._slots: dict[str, Turns] = defaultdict(lambda: Turns(limits.per_role))
+        self._open_of: Counter[str] = Counter()
+        self._lanes: dict[tuple[str, str | None], _Lane] = {}
         self._total = asyncio.Semaphore(limits.total)
-        self._control = _Lane(asyncio.Semaphore(limits.per_role))
+        self._control = _Lane(Turns(limits.per_role))
         self._hungry = 0
         self._busy = 0
         self._endings: set[asyncio.Task[None]] = set()
 
-    async def acquire(self, role: str, database: str | None) -> Session:
-        """A session of this role; waits for a free one. Raises `LoginRefused`."""
-        lane = self._lanes[role, database]
-        await lane.slots.acquire()
+    async def acquire(self, role: str, database: str | None, instance: str) -> Session:
+        """A session of this role; waits for one in turn with other instances. Raises `LoginRefused`."""
+        lane = self._lanes.setdefault((role, database), _Lane(self._slots[role]))
+        await lane.slots.acquire(instance)
         try:
             session = self._reuse(lane) or await self._open(lane, role, database)
         except BaseException:
@@ -126,6 +129,10 @@ class Pool:
             raise
         self._busy += 1
         return session
+
+    def awaited(self, role: str) -> bool:
+        """Whether anybody waits for a session of this role."""
+        return self._slots[role].awaited
 
     def release(self, session: Session, database: str | None) -> None:
         """Give a session back. One that is not clean is stopped and closed, for which nobody has to wait."""
@@ -135,7 +142,7 @@ class Pool:
     @asynccontextmanager
     async def control(self) -> AsyncIterator[Session]:
         """A session of the worker's own role, for records without SQL. Raises `ConnectionLost`."""
-        await self._control.slots.acquire()
+        await self._control.slots.acquire("")
         session: Session | None = None
         try:
             session = self._reuse(self._control) or await self._login(self._dsn, {}, "", "", _SHARED)
@@ -205,6 +212,7 @@ class Pool:
             finally:
                 if lane is not self._control:
                     self._total.release()
+                    self._open_of[session.role] -= 1
                 if slot:
                     lane.slots.release()
 
@@ -215,20 +223,25 @@ class Pool:
     async def _open(self, lane: _Lane, role: str, database: str | None) -> Session:
         self._hungry += 1
         try:
-            if self._total.locked():
+            if self._open_of[role] >= self._limits.per_role:
+                # It has its turn, so one of them is idle, or about to be gone: in another database.
+                self._evict(role)
+            elif self._total.locked():
                 self._evict()
             await self._total.acquire()
         finally:
             self._hungry -= 1
+        self._open_of[role] += 1
         try:
             return await self._login(*self._address(role, database), role, database or self.home_database)
         except BaseException:
             self._total.release()
+            self._open_of[role] -= 1
             raise
 
-    def _evict(self) -> None:
-        """Make room by closing an idle session of whichever role used its own least recently."""
-        lanes = [lane for lane in self._lanes.values() if lane.idle]
+    def _evict(self, of: str | None = None) -> None:
+        """Make room by closing the idle session (of one role, or any) that was used least recently."""
+        lanes = [lane for (role, _), lane in self._lanes.items() if lane.idle and of in (None, role)]
         if lanes:
             lane = min(lanes, key=lambda candidate: candidate.idle[0][0])
             self._discard(lane, lane.idle.pop(0)[1], slot=False)

@@ -369,6 +369,7 @@ class Runner:
         return (
             step is not None
             and step.is_open
+            and not step.overstays
             and following is not None
             and following.instruction.op is Op.SQL
             and not self._pace.holds(following.key)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from psycopg.pq.abc import PGresult
 
@@ -12,6 +14,9 @@ from durasql_runtime.journal import Key
 from durasql_runtime.pool import Pool
 from durasql_runtime.record import Record
 from durasql_runtime.session import Session
+
+_TURN: Final = 0.1
+"""Seconds for which a strand may go from step to step while others wait for a session of its role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,7 @@ class Step:
         self._plain = plain
         self._elsewhere = claim.database if claim.database != pool.home_database else None
         self._session: Session | None = None
+        self._since = 0.0
         self.carried: Carried | None = None
 
     @property
@@ -43,6 +49,15 @@ class Step:
         """Whether a step's transaction is open and waits for its record."""
         return self._session is not None and self._session.in_transaction
 
+    @property
+    def overstays(self) -> bool:
+        """Whether others of the role have waited for a session while this strand had one for long."""
+        return (
+            self._session is not None
+            and time.monotonic() - self._since > _TURN
+            and self._pool.awaited(self._session.role)
+        )
+
     def carry(self, record: Record, key: Key) -> None:
         """Send this record together with the next step."""
         self.carried = Carried(record, key)
@@ -51,7 +66,8 @@ class Step:
         """The strand's session. Raises `LoginRefused`."""
         if self._session is None:
             assert self._claim.role is not None
-            self._session = await self._pool.acquire(self._claim.role, self._elsewhere)
+            self._session = await self._pool.acquire(self._claim.role, self._elsewhere, self._claim.id)
+            self._since = time.monotonic()
             self._session.plain = self._plain
         return self._session
 
@@ -87,6 +103,8 @@ class Step:
         """Record and commit the open transaction."""
         session = await self.session()
         await session.commit(record, self._claim.search_path)
+        if self.overstays:
+            self.close()
 
     async def record_failure(self, record: Record) -> bool:
         """Record on this session after its step failed; False when there is none, or not one to do it on."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from durasql_runtime.places import Places
-from durasql_runtime.pool import PoolLimits
+from durasql_runtime.pool import Pool, PoolLimits
+from durasql_runtime.turns import Turns
 
 from .conftest import Stage
 
@@ -40,3 +43,69 @@ def test_a_few_places_are_all_for_anybody() -> None:
     assert (places.offer().limit, places.offer().but) == (1, ())
     places.take(1)
     assert places.offer().limit == 0
+
+
+async def test_wide_workflows_do_not_starve_another_role(stage: Stage) -> None:
+    """Thousands of branches are ready before the other role starts its one step."""
+    other = Stage(stage.database, stage.database.role("other"))
+    wide = " & ".join(f"'SELECT {number}'" for number in range(10))
+    await stage.sql(f"SELECT df.start({wide}) FROM generate_series(1, 500)")
+    async with stage.worker(concurrency=32, claim_batch=16, pool=PoolLimits(per_role=2, total=4)):
+        await stage.until("SELECT EXISTS (SELECT FROM df.instances WHERE status = 'completed')")
+        assert (await other.run("'SELECT 1'")).status == "completed"
+        assert await stage.one("SELECT count(*) FROM df.instances WHERE status = 'completed'") < 250
+
+
+async def test_a_wide_workflow_lets_a_small_one_in_between(stage: Stage) -> None:
+    """Of the same role: whoever waits for a session gets one in turn, instance by instance."""
+    wide = await stage.start_expression(" & ".join(f"'SELECT {number}'" for number in range(200)))
+    done = "SELECT count(*) FROM df.journal WHERE instance_id = %s AND state = 'done'"
+    async with stage.worker(pool=PoolLimits(per_role=1)):
+        await stage.until(done.replace("count(*)", "count(*) > 0"), (wide,))
+        assert (await stage.run("'SELECT 1'")).status == "completed"
+        assert await stage.one(done, (wide,)) < 150
+
+
+async def test_a_long_sequence_lets_others_in_between(stage: Stage) -> None:
+    """It goes from step to step on one session, and gives that back when others have waited."""
+    rounds = "'SELECT 0 AS n' |=> 'i' ~> df.loop('SELECT $i + 1 AS n' |=> 'i')"
+    await stage.start_expression(rounds)
+    async with stage.worker(pool=PoolLimits(per_role=1)):
+        for _ in range(3):
+            assert (await stage.run("'SELECT 1' ~> 'SELECT 2'")).status == "completed"
+
+
+async def test_sessions_of_a_role_are_counted_in_all_databases(stage: Stage) -> None:
+    pool = Pool(stage.database.owner_dsn, {}, PoolLimits(per_role=1), "t")
+    first = await pool.acquire(stage.role, None, "a")
+    waiting = asyncio.create_task(pool.acquire(stage.role, "postgres", "b"))
+    await stage.until("SELECT true")
+    assert pool.awaited(stage.role)
+    await first.query("SELECT 1", ())
+    pool.release(first, None)
+    second = await waiting
+    open_now = (
+        "SELECT count(*) <= 1 FROM pg_stat_activity WHERE usename = %s AND application_name LIKE 'durasql%%'"
+    )
+    await stage.until(open_now, (stage.role,), "postgres")
+    pool.release(second, "postgres")
+    await pool.close()
+
+
+async def test_whoever_waits_gets_turns_by_owner() -> None:
+    turns = Turns(1)
+    await turns.acquire("big")
+    order: list[str] = []
+
+    async def take(owner: str) -> None:
+        await turns.acquire(owner)
+        order.append(owner)
+        turns.release()
+
+    tasks = [asyncio.create_task(take(owner)) for owner in ("big", "big", "big", "big", "small", "other")]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    turns.release()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert order == ["big", "small", "other", "big", "big"]
+    assert not turns.awaited
