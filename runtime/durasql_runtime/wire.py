@@ -179,6 +179,10 @@ class Wire:
     def _on_readable(self) -> None:
         """Take in what has come, and wake whoever waits once a result is complete."""
         waiting = self._arrived
+        if waiting is None or waiting.done():
+            # Nobody asks: what comes may stay in the socket's bounded buffer.
+            self._pause()
+            return
         try:
             self._pgconn.consume_input()
             complete = self.most > 0 or not self._pgconn.is_busy()
@@ -187,10 +191,7 @@ class Wire:
         if self.broken:
             self._unregister()
             complete = True
-        if waiting is None or waiting.done():
-            # Nobody asks: what else comes may stay in the socket's bounded buffer.
-            self._pause()
-        elif complete:
+        if complete:
             self._arrived = None
             waiting.set_result(None)
 

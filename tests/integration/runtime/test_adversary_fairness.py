@@ -48,22 +48,25 @@ def test_a_few_places_are_all_for_anybody() -> None:
 async def test_wide_workflows_do_not_starve_another_role(stage: Stage) -> None:
     """Thousands of branches are ready before the other role starts its one step."""
     other = Stage(stage.database, stage.database.role("other"))
-    wide = " & ".join(f"'SELECT {number}'" for number in range(10))
+    wide = " & ".join(f"'SELECT {number}, pg_sleep(0.02)'" for number in range(10))
     await stage.sql(f"SELECT df.start({wide}) FROM generate_series(1, 500)")
     async with stage.worker(concurrency=32, claim_batch=16, pool=PoolLimits(per_role=2, total=4)):
         await stage.until("SELECT EXISTS (SELECT FROM df.instances WHERE status = 'completed')")
         assert (await other.run("'SELECT 1'")).status == "completed"
         assert await stage.one("SELECT count(*) FROM df.instances WHERE status = 'completed'") < 250
+        await stage.sql("SELECT df.cancel(id) FROM df.instances WHERE status IN ('pending', 'running')")
 
 
 async def test_a_wide_workflow_lets_a_small_one_in_between(stage: Stage) -> None:
     """Of the same role: whoever waits for a session gets one in turn, instance by instance."""
-    wide = await stage.start_expression(" & ".join(f"'SELECT {number}'" for number in range(200)))
+    branches = " & ".join(f"'SELECT {number}, pg_sleep(0.05)'" for number in range(200))
+    wide = await stage.start_expression(branches)
     done = "SELECT count(*) FROM df.journal WHERE instance_id = %s AND state = 'done'"
     async with stage.worker(pool=PoolLimits(per_role=1)):
         await stage.until(done.replace("count(*)", "count(*) > 0"), (wide,))
         assert (await stage.run("'SELECT 1'")).status == "completed"
-        assert await stage.one(done, (wide,)) < 150
+        assert await stage.one(done, (wide,)) < 200
+        await stage.sql("SELECT df.cancel(%s)", (wide,))
 
 
 async def test_a_long_sequence_lets_others_in_between(stage: Stage) -> None:
