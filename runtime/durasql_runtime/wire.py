@@ -61,6 +61,8 @@ class Wire:
         """Whether an idle connection is still there, as far as this end knows: reads without waiting."""
         with suppress(psycopg.Error):
             self._pgconn.consume_input()
+            # After the server's last words comes the end.
+            self._pgconn.consume_input()
         return not self.broken
 
     @property
