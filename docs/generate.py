@@ -85,7 +85,7 @@ _SECTIONS: Final = (
 )
 _TABLES: Final = (
     "instances nodes waiting journal attempts undos programs signals vars settings workers _worker_epoch "
-    "http_policy secrets receipts migrations"
+    "http_policy secrets receipts forks migrations"
 )
 
 _FUNCTIONS_QUERY: Final = """

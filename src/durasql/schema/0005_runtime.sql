@@ -260,9 +260,9 @@ $$;
 COMMENT ON FUNCTION df._refuse_record(integer, text, text, bigint) IS 'Says why a worker''s record is refused.';
 REVOKE ALL ON FUNCTION df._refuse_record(integer, text, text, bigint) FROM PUBLIC;
 
--- A step may cancel its own instance. Its transaction then holds the raised epoch itself, and must be able to commit: the
+-- A step may cancel or pause its own instance. Its transaction then holds the raised epoch itself, and must be able to commit: the
 -- row version it sees is its own when the transaction that wrote it is still in progress.
-CREATE FUNCTION df._cancelled_by_this_step(p_worker integer, p_token text, p_instance text, p_epoch bigint) RETURNS boolean
+CREATE FUNCTION df._stopped_by_this_step(p_worker integer, p_token text, p_instance text, p_epoch bigint) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -271,7 +271,7 @@ DECLARE
 BEGIN
     SELECT (own & ~4294967295) | i.xmin::text::bigint INTO writer
     FROM df.instances i
-    WHERE i.id = p_instance AND i.status = 'cancelled' AND i.epoch = p_epoch + 1
+    WHERE i.id = p_instance AND i.status IN ('cancelled', 'paused') AND i.epoch = p_epoch + 1
       AND i.submitted_by = quote_ident(session_user)::regrole;
     IF writer IS NULL OR writer < own - 2147483648 THEN
         RETURN false;
@@ -283,9 +283,9 @@ EXCEPTION
         RETURN false;
 END
 $$;
-COMMENT ON FUNCTION df._cancelled_by_this_step(integer, text, text, bigint) IS
-    'Whether the transaction that records is the one that cancelled the instance.';
-REVOKE ALL ON FUNCTION df._cancelled_by_this_step(integer, text, text, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION df._stopped_by_this_step(integer, text, text, bigint) IS
+    'Whether the transaction that records is the one that cancelled or paused the instance.';
+REVOKE ALL ON FUNCTION df._stopped_by_this_step(integer, text, text, bigint) FROM PUBLIC;
 
 -- The fence and the record, in the step's own transaction. This runs for every step, so it asks all its questions at once.
 --   p_rows     [{"node", "gen", "seq", "state", "value", "columns", "names", "refs", "due", "delay", "attempts"}, …];
@@ -312,7 +312,7 @@ BEGIN
       AND (w.role = i.submitted_by OR has_function_privilege(w.role::oid, 'df._serve_all()', 'EXECUTE'))
     FOR NO KEY UPDATE OF i;
     IF NOT FOUND THEN
-        IF NOT df._cancelled_by_this_step(p_worker, p_token, p_instance, p_epoch) THEN
+        IF NOT df._stopped_by_this_step(p_worker, p_token, p_instance, p_epoch) THEN
             PERFORM df._refuse_record(p_worker, p_token, p_instance, p_epoch);
         END IF;
         p_status := NULL;
