@@ -278,6 +278,39 @@ WHERE i.status = 'paused'
 COMMENT ON VIEW df.waiting IS
     'What running instances wait for (timers, schedules, signals, another try, a timeout), since when and until when; and the paused.';
 
+-- Of what failed only the latest is kept: see df.attempts for what goes when.
+CREATE FUNCTION df.instance_attempts(instance_id text)
+RETURNS TABLE (node_id text, node_type text, generation text, attempt integer, message text, sqlstate text,
+               http_status integer, failed_at timestamptz, next_at timestamptz)
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT df._node_id(a.node), p.nodes->a.node->>'t', a.gen, a.attempt, e.error->>'message', e.error->>'sqlstate',
+           (e.error->>'http_status')::integer, a.failed_at, a.next_at
+    FROM df.attempts a
+    JOIN df.instances i ON i.id = a.instance_id
+    JOIN df.programs p ON p.owner = i.submitted_by AND p.hash = i.program
+    CROSS JOIN LATERAL (SELECT a.error::json AS error) AS e
+    WHERE a.instance_id = $1
+    ORDER BY a.failed_at, a.node, a.attempt
+$$;
+COMMENT ON FUNCTION df.instance_attempts(text) IS
+    'Tries of one instance that failed and were, or are to be, followed by another: of steps, retries and loops, oldest first.';
+
+CREATE FUNCTION df.instance_undos(instance_id text)
+RETURNS TABLE (node_id text, generation text, undo_id text, state text, error text, recorded_at timestamptz)
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT df._node_id(u.node), u.gen, df._node_id((p.nodes->u.node->>'r')::integer), u.state,
+           u.error::json->>'message', u.recorded_at
+    FROM df.undos u
+    JOIN df.instances i ON i.id = u.instance_id
+    JOIN df.programs p ON p.owner = i.submitted_by AND p.hash = i.program
+    WHERE u.instance_id = $1
+    ORDER BY u.seq DESC
+$$;
+COMMENT ON FUNCTION df.instance_undos(text) IS
+    'What one instance would undo if it failed, or has undone: in the order in which that happens, the latest first.';
+
 -- The table of workers also holds the hashes of their secrets, so nobody is granted that: this is what operators read.
 CREATE VIEW df.workers AS
 SELECT w.id, w.epoch_id, w.name, w.host, w.pid, w.version, w.role, w.backend_pid, w.idle, w.draining, w.running,

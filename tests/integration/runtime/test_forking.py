@@ -90,7 +90,8 @@ async def test_a_step_of_a_loop_is_forked_in_its_latest_iteration(working: Stage
     """With the names that the iterations before had bound."""
     program = (
         "df.loop($$INSERT INTO effects (what) VALUES ('turn') RETURNING n$$ |=> 't' ~> "
-        "$$INSERT INTO effects (what) VALUES ('after ' || $t)$$ |=> 'u', $$SELECT $t < 5$$) ~> 'SELECT $t AS t'"
+        "$$INSERT INTO effects (what) VALUES ('after ' || $t)$$ |=> 'u', $$SELECT $t < 5$$)"
+        " ~> 'SELECT $t AS t'"
     )
     first = await working.run(program)
     assert await effects(working) == ["turn", "after 1", "turn", "after 3", "turn", "after 5"]

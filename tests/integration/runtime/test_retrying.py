@@ -1,4 +1,4 @@
-"""df.retry_instance: a failed instance goes on where it failed, and what came before is kept (P2, P4, P5, P6)."""
+"""df.retry_instance: a failed instance goes on where it failed, what came before is kept (P2, P4, P5, P6)."""
 
 from __future__ import annotations
 
