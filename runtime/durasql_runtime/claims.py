@@ -29,8 +29,9 @@ from durasql.errors import (
     StoreError,
 )
 from durasql.store.install import migrations
+from durasql_runtime.failures import RunPolicy
 from durasql_runtime.frontier import Frontier, Place, Ration
-from durasql_runtime.journal import Row, State
+from durasql_runtime.journal import Row, State, UndoRow, UndoState
 
 _READ_ONLY: Final = "25006"
 _LOCKED: Final = "55P03"
@@ -40,7 +41,7 @@ _HEAVY: Final = (
 )
 _CLAIM: Final = (
     "SELECT id, epoch, role, superuser, label, database, program, owner, search_path, vars::text, "
-    "history::text, inbox::text, now, heavy, since::text "
+    "policy::text, history::text, inbox::text, now, heavy, since::text "
     "FROM df._claim(%s, %s, %s, %s, %s::oid[], %s::timestamptz, %s)"
 )
 """Documents as text: roles have a say in them, and one that cannot be read concerns its instance only."""
@@ -71,7 +72,9 @@ class Claim:
     owner: int
     search_path: str | None
     variables: dict[str, str] = field(repr=False)
+    policy: RunPolicy
     history: tuple[Row, ...] = field(repr=False)
+    undos: tuple[UndoRow, ...] = field(repr=False)
     inbox: tuple[Letter, ...] = field(repr=False)
     now: datetime
     place: Place
@@ -170,7 +173,7 @@ class Control:
         if heavy:
             raise StoreError(_HEAVY)
         renewed = replace(claim, epoch=epoch, now=now)
-        return _with_documents(renewed, None, history, inbox)
+        return _with_documents(renewed, None, None, history, inbox)
 
     async def held(
         self, instance_ids: Sequence[str] | None = None
@@ -301,8 +304,16 @@ def read_history(document: Any) -> tuple[Row, ...]:
     return tuple(
         Row(node, gen, State(state), value, columns=columns, names=names, seq=seq, attempts=attempts,
             due=datetime.fromisoformat(due) if due else None)
-        for node, gen, seq, state, value, columns, names, due, attempts in document or ()
+        for node, gen, seq, state, value, columns, names, due, attempts in document
     )  # fmt: skip
+
+
+def read_undos(document: Any) -> tuple[UndoRow, ...]:
+    """What can be undone, as `df._history` has it."""
+    return tuple(
+        UndoRow(node, gen, UndoState(state), names, error, seq, settled)
+        for node, gen, seq, state, names, error, settled in document
+    )
 
 
 def read_inbox(document: Any) -> tuple[Letter, ...]:
@@ -314,7 +325,8 @@ def _claim(row: Sequence[Any]) -> Claim:
     id_, epoch, role, superuser, label, database, program, owner, path, *documents, now, heavy, since = row
     place = Place(since, id_)
     claim = Claim(
-        id_, epoch, role, superuser, label, database, program, owner, path, {}, (), (), now, place
+        id_, epoch, role, superuser, label, database, program, owner, path, {}, RunPolicy(), (), (), (),
+        now, place,
     )  # fmt: skip
     if heavy:
         return replace(claim, defect=_HEAVY)
@@ -324,16 +336,21 @@ def _claim(row: Sequence[Any]) -> Claim:
         return replace(claim, defect=error.message)
 
 
-def _with_documents(claim: Claim, variables: str | None, history: str | None, inbox: str | None) -> Claim:
+def _with_documents(
+    claim: Claim, variables: str | None, policy: str | None, history: str | None, inbox: str | None
+) -> Claim:
     """The claim with what came as JSON. Raises `StoreError` for what only a forger can have written."""
     try:
+        journal = json.loads(history) if history else {}
         return replace(
             claim,
             variables=_variables(variables) or claim.variables,
-            history=read_history(json.loads(history or "[]")),
+            policy=RunPolicy.of(policy) if policy else claim.policy,
+            history=read_history(journal.get("rows") or ()),
+            undos=read_undos(journal.get("undos") or ()),
             inbox=read_inbox(json.loads(inbox or "[]")),
         )
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise StoreError(f"the instance cannot be read: {error}") from None
 
 

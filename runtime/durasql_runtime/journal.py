@@ -55,6 +55,48 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """A try that failed and is followed by another, `delay` seconds from now (None: not of its own): one row
+    of df.attempts. Of one node the latest `kept` stay.
+    """
+
+    node: int
+    gen: str
+    number: int
+    error: str
+    kept: int
+    delay: float | None = None
+
+
+class UndoState(StrEnum):
+    """States of a row of df.undos."""
+
+    READY = "ready"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class UndoRow:
+    """Something that completed and can be undone: one row of df.undos. `seq` is when it completed, `settled`
+    when its undo was over; the same numbers as the journal's.
+    """
+
+    node: int
+    gen: str
+    state: UndoState
+    names: str | None = None
+    error: str | None = None
+    seq: int = 0
+    settled: int | None = None
+
+    @property
+    def key(self) -> Key:
+        """Which execution this row is about."""
+        return self.node, self.gen
+
+
+@dataclass(frozen=True, slots=True)
 class Names:
     """The results bound inside a loop so far, as its row carries them into the generation it is in."""
 

@@ -6,17 +6,19 @@ parking. Out: the parameters of a single statement, sent in the step's own trans
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from json.encoder import encode_basestring as quote
 
-from durasql_runtime.journal import Key, Row, State
-from durasql_runtime.outcome import Done, Failed, Outcome
+from durasql_runtime.journal import Attempt, Key, Row, State, UndoRow
+from durasql_runtime.machine import Finish
+from durasql_runtime.outcome import Done
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The twelve text-format parameters of `df._record`."""
+    """The text-format parameters of `df._record`."""
 
     params: Sequence[bytes | None]
 
@@ -27,8 +29,10 @@ class Batch:
 
     rows: list[Row] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    undos: list[UndoRow] = field(default_factory=list)
     signals: list[int] = field(default_factory=list)
-    finish: Outcome | None = None
+    finish: Finish | None = None
     park: bool = False
     waits: list[int] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
@@ -47,7 +51,15 @@ class Batch:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not (self.rows or self.dropped or self.signals or self.finish or self.park)
+        return not (
+            self.rows
+            or self.dropped
+            or self.attempts
+            or self.undos
+            or self.signals
+            or self.finish
+            or self.park
+        )
 
 
 @dataclass(slots=True)
@@ -77,8 +89,21 @@ class Recorder:
                 b"t" if batch.park else b"f",
                 _array(batch.waits),
                 _text_array(batch.names),
+                self._policy(batch),
             )
         )
+
+    def _policy(self, batch: Batch) -> bytes | None:
+        """Failed tries and undos as one JSON object; most records have none."""
+        if not batch.attempts and not batch.undos:
+            return None
+        undos = []
+        for undo in batch.undos:
+            self.seq += 1
+            undos.append([undo.node, undo.gen, self.seq, undo.state.value, undo.names, undo.error])
+        tries = [[a.node, a.gen, a.number, a.error, a.kept, a.delay] for a in batch.attempts]
+        document = {"attempts": tries, "undos": undos}
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
     def _rows(self, rows: Sequence[Row]) -> bytes:
         written = []
@@ -119,12 +144,12 @@ def _last_of_each(rows: Iterable[Row]) -> Iterable[Row]:
     return latest.values()
 
 
-def _end(finish: Outcome | None) -> tuple[bytes | None, bytes | None]:
-    if isinstance(finish, Done):
-        return b"completed", finish.value.encode()
-    if isinstance(finish, Failed):
-        return b"failed", finish.message.encode()
-    return None, None
+def _end(finish: Finish | None) -> tuple[bytes | None, bytes | None]:
+    if finish is None:
+        return None, None
+    outcome = finish.outcome
+    output = outcome.value if isinstance(outcome, Done) else outcome.message
+    return finish.status.encode(), output.encode()
 
 
 def _array(numbers: Sequence[int]) -> bytes | None:

@@ -10,26 +10,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from durasql.bytecode.opcodes import Op
 from durasql.bytecode.program import Program
 from durasql.errors import LeaseLost
 from durasql_runtime.claims import Claim, Control, Letter
-from durasql_runtime.journal import Key, Row, State
-from durasql_runtime.machine import Activation, Facts, Finish, Machine, Transition
+from durasql_runtime.journal import Attempt, Key, Row, State
+from durasql_runtime.machine import COUNTING, WHOLE, Activation, Facts, Machine, Transition
 from durasql_runtime.observe import SILENT, Observer, RunWatch
-from durasql_runtime.outcome import Done, Failed, Outcome
+from durasql_runtime.outcome import Failed, Outcome
 from durasql_runtime.pace import Pace
 from durasql_runtime.perform.performers import Performers
+from durasql_runtime.perform.responses import refused_response
 from durasql_runtime.perform.step import Step
-from durasql_runtime.perform.waits import WAITS, Armed, arm, rearm, received
 from durasql_runtime.pool import Pool
 from durasql_runtime.record import Batch, Record, Recorder
 from durasql_runtime.session import SessionTainted, StepRefused
 from durasql_runtime.settings import Settings
+from durasql_runtime.waiting import Waits
 from durasql_runtime.wire import ConnectionLost
 
 log = logging.getLogger("durasql.run")
@@ -40,6 +43,11 @@ _LOCKED = "55P03"
 _CONFLICTS_BEFORE_GIVING_UP = 20
 _CONFLICTS = frozenset({"40001", "40P01"})
 """A COMMIT refused for these succeeds when it is tried again, such as when two runs signal each other."""
+
+
+_CONFLICTS_OF_A_STEP = 5
+"""How often a step is run again at once after such a conflict: it did not happen."""
+_REQUESTS = frozenset({Op.HTTP, Op.HTTP_MULTIPART})
 
 
 class CommitRefused(Exception):
@@ -75,28 +83,32 @@ class Runner:
         self._program = program
         self._services = services
         self._born = asyncio.get_running_loop().time()
-        self._inbox: list[Letter] = list(claim.inbox)
-        self._taken: set[int] = set()
         self._plain = False
         self._losses: dict[Key, int] = {}
         self._watch: RunWatch = SILENT
-        self._begin(claim.history)
+        self._begin()
 
-    def _begin(self, history: tuple[Row, ...]) -> None:
+    def _begin(self) -> None:
         """Set the machine to what the journal says."""
+        claim, settings = self.claim, self._services.settings
         facts = Facts(
-            self.claim.id, self.claim.label, self.claim.variables, self._services.settings.loop_max_iterations
+            claim.id,
+            claim.label,
+            claim.variables,
+            settings.loop_max_iterations,
+            claim.policy.forgiving,
+            claim.policy.deadline,
         )
-        self._machine, self._pending = Machine.replay(self._program, history, facts)
+        self._machine, pending = Machine.replay(self._program, claim.history, facts, claim.undos)
+        self._waits = Waits(self._now, claim.inbox, pending)
         self._recorder = Recorder(
             str(self._services.control.identity.id).encode(),
             self._services.control.identity.token.encode(),
-            self.claim.id,
-            self.claim.epoch,
-            max((row.seq for row in history), default=0),
+            claim.id,
+            claim.epoch,
+            max((0, *(row.seq for row in claim.history), *(undo.seq for undo in claim.undos))),
         )
         self._pace = Pace(self._services.settings)
-        self._armed: dict[Key, Armed] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._todo: list[Activation] = []
         self._lock = asyncio.Lock()
@@ -151,10 +163,9 @@ class Runner:
         """Forget what memory says: the journal knows what was committed. Raises `LeaseLost`."""
         self.claim = await self._services.control.renew(self.claim)
         self._born = asyncio.get_running_loop().time()
-        self._inbox = list(self.claim.inbox)
-        # A letter that is back was taken in a transaction that never committed.
-        self._taken -= {letter.id for letter in self._inbox}
-        self._begin(self.claim.history)
+        earlier = self._waits
+        self._begin()
+        self._waits.taken_from(earlier)
 
     def _log_loss(self, error: LeaseLost) -> None:
         log.info("lost the claim", extra={"instance": self.claim.id, "reason": str(error)})
@@ -162,7 +173,7 @@ class Runner:
     async def _live(self, refused: dict[Key, Failed]) -> None:
         await self._resume(refused)
         while not self._over:
-            if len(self._todo) == 1 and not self._tasks and not self._armed:
+            if len(self._todo) == 1 and not self._tasks and not self._waits:
                 await self._drive(self._todo.pop())
                 continue
             self._spawn()
@@ -172,12 +183,16 @@ class Runner:
     async def _resume(self, refused: dict[Key, Failed]) -> None:
         """Take up the machine's ready leaves: re-arm waits, note what is to be performed."""
         if self._machine.finished is not None:
-            await self._write(Batch(rows=self._machine.opening, finish=self._machine.finished.outcome))
+            await self._write(self._opening(Batch(finish=self._machine.finished)))
             return
-        begun = Transition(rows=self._machine.opening, started=list(self._machine.ready.values()))
+        begun = replace(self._machine.opening, started=list(self._machine.ready.values()))
         outcomes = [(key, failure) for key, failure in refused.items() if key in self._machine.ready]
         await self._apply(outcomes, begun=begun)
         await self._fire()
+
+    def _opening(self, batch: Batch) -> Batch:
+        opening = self._machine.opening
+        return replace(batch, rows=opening.rows, attempts=opening.attempts, undos=opening.undos)
 
     def _spawn(self) -> None:
         for activation in self._todo:
@@ -188,7 +203,7 @@ class Runner:
 
     async def _something(self) -> None:
         """Wait until a strand ends, a letter comes or a deadline passes."""
-        timeout = self._until_next_deadline()
+        timeout = self._waits.seconds
         try:
             async with asyncio.timeout(timeout):
                 await self._event.wait()
@@ -213,42 +228,27 @@ class Runner:
 
     def deliver(self, letters: Iterable[Letter]) -> None:
         """Signals have come for this instance."""
-        known = {letter.id for letter in self._inbox} | self._taken
-        self._inbox.extend(letter for letter in letters if letter.id not in known)
-        self._inbox.sort(key=lambda letter: letter.id)
+        self._waits.deliver(letters)
         self._event.set()
 
-    @property
-    def now(self) -> datetime:
+    def _now(self) -> datetime:
         """The database's clock, reckoned from the claim; never ahead of it."""
         elapsed = asyncio.get_running_loop().time() - self._born
         return self.claim.now + timedelta(seconds=elapsed)
-
-    def _until_next_deadline(self) -> float | None:
-        deadlines = [armed.due for armed in self._armed.values() if armed.due is not None]
-        return max(0.0, (min(deadlines) - self.now).total_seconds()) if deadlines else None
 
     async def _fire(self) -> None:
         """Complete the waits whose deadline has passed, and those whose signal is in the inbox."""
         async with self._lock:
             while not self._over:
-                outcomes, taken = self._due_outcomes()
-                if not outcomes:
+                due = self._waits.due()
+                if due.nothing:
                     return
-                await self._apply(outcomes, signals=taken)
-                for key, outcome in outcomes:
-                    self._watch.waited(self._program.nodes[key[0]].type, key[0], outcome)
-
-    def _due_outcomes(self) -> tuple[list[tuple[Key, Outcome]], list[int]]:
-        for letter in list(self._inbox):
-            waiting = [armed for armed in self._armed.values() if armed.signal == letter.name]
-            if waiting:
-                self._inbox.remove(letter)
-                self._taken.add(letter.id)
-                return [(armed.key, received(letter.name, letter)) for armed in waiting], [letter.id]
-        now = self.now
-        due = [armed for armed in self._armed.values() if armed.due is not None and armed.due <= now]
-        return [(armed.key, armed.elapsed) for armed in due], []
+                self._todo.extend(due.again)
+                if due.outcomes:
+                    await self._apply(due.outcomes, signals=due.letters)
+                for (node, _), outcome in due.outcomes:
+                    if node >= 0:
+                        self._watch.waited(self._program.nodes[node].type, node, outcome)
 
     # -- strands
     # ------------------------------------------------------------------------------------------------
@@ -277,22 +277,50 @@ class Runner:
             return None
         if task is not None:
             self._tasks[following.key] = self._tasks.pop(done.key)
-        elif self._todo or self._armed:
+        elif self._todo or self._waits:
             self._todo.insert(0, following)
             return None
         return following
 
     async def _advance(self, step: Step, activation: Activation) -> Activation | None:
         await self._pace.keep(activation.key)
-        outcome = await self._observed(step, activation)
+        outcome = self._judged(activation, await self._observed(step, activation))
         async with self._lock:
             if self._over or activation.key not in self._machine.ready:
                 return None
+            if isinstance(outcome, Failed) and await self._back_off(step, activation, outcome):
+                return None
             return await self._apply([(activation.key, outcome)], step=step)
 
+    def _judged(self, activation: Activation, outcome: Outcome) -> Outcome:
+        """A response below 500 is a failure where a guard around the step says so."""
+        if isinstance(outcome, Failed) or activation.instruction.op not in _REQUESTS:
+            return outcome
+        node = activation.instruction.node
+        return refused_response(outcome, partial(self._machine.names_status, node)) or outcome
+
+    async def _back_off(self, step: Step, activation: Activation, failure: Failed) -> bool:
+        """Try a step again after a while, if the run's own policy is to. It stays ready meanwhile."""
+        key, policy = activation.key, self.claim.policy.retries(self._services.settings)
+        tries = self._waits.tries(key) + 1
+        if (
+            tries >= policy.max_attempts
+            or self._machine.is_retried(key[0])
+            or not policy.errors.retried(failure)
+        ):
+            return False
+        delay = policy.delay(tries, failure.retry_after, f"{self.claim.id}.{key[0]}.{key[1]}.{tries}")
+        batch = Batch(
+            rows=[self._waits.back_off(activation, delay, tries)],
+            attempts=[Attempt(*key, tries, failure.to_json(), policy.max_attempts, delay)],
+        )
+        if not self._busy():
+            self._park(batch)
+        await self._write(batch, step, key)
+        return True
+
     async def _observed(self, step: Step, activation: Activation) -> Outcome:
-        earlier = self._pending.get(activation.key)
-        before = max(earlier.attempts if earlier else 0, self._losses.get(activation.key, 0))
+        before = max(self._waits.tries(activation.key), self._losses.get(activation.key, 0))
         watch = self._watch.step(activation, before + 1)
         outcome = None
         try:
@@ -304,21 +332,25 @@ class Runner:
     async def _perform(self, step: Step, activation: Activation) -> Outcome:
         scope = self._machine.scope(activation.names)
         config = self._program.nodes[activation.instruction.node].query or ""
-        before = step.carried
-        try:
-            return await self._services.performers.perform(
-                step, activation, config, scope, self.claim, self._attempt
-            )
-        except StepRefused as error:
-            if before is not None and error.statement is None:
-                raise CommitRefused(before.key, failure_of(error)) from error
-            return failure_of(error)
+        for conflict in range(_CONFLICTS_OF_A_STEP + 1):
+            before = step.carried
+            try:
+                return await self._services.performers.perform(
+                    step, activation, config, scope, self.claim, self._attempt
+                )
+            except StepRefused as error:
+                if before is not None and error.statement is None:
+                    raise CommitRefused(before.key, failure_of(error)) from error
+                failure = failure_of(error)
+            if failure.sqlstate not in _CONFLICTS or conflict == _CONFLICTS_OF_A_STEP:
+                break
+            await step.renew()
+            await asyncio.sleep(random.uniform(0.5, 1.5) * 0.005 * 2**conflict)
+        return failure
 
     async def _attempt(self, key: Key) -> None:
         """Note that an at-least-once step begins: it may have taken effect whatever happens next."""
-        earlier = self._pending.get(key)
-        attempts = earlier.attempts + 1 if earlier else 1
-        row = Row(key[0], key[1], State.STARTED, attempts=attempts)
+        row = Row(key[0], key[1], State.STARTED, attempts=self._waits.tries(key) + 1)
         async with self._lock:
             await self._write(Batch(rows=[row]))
 
@@ -344,7 +376,7 @@ class Runner:
         for key, outcome in outcomes:
             transition = self._machine.complete(key, outcome)
             if transition is not None:
-                self._armed.pop(key, None)
+                self._waits.end(key)
                 self._absorb(transition, batch, runnable)
         runnable = [leaf for leaf in runnable if leaf.key in self._machine.ready]
         following = runnable.pop(0) if step is not None and runnable else None
@@ -374,7 +406,7 @@ class Runner:
             and following.instruction.op is Op.SQL
             and not self._pace.holds(following.key)
             and not self._services.draining
-            and not (batch.finish or batch.park or self._todo or self._armed)
+            and not (batch.finish or batch.park or self._todo or self._waits)
             and len(self._machine.ready) == 1
         )
 
@@ -383,43 +415,34 @@ class Runner:
         nothing to wait for.
         """
         batch.rows.extend(transition.rows)
+        batch.attempts.extend(transition.attempts)
+        batch.undos.extend(transition.undos)
         self._pace.turn(transition)
         for key in transition.cancelled:
             self._stop(key)
-            batch.drop(key)
+            if key == WHOLE or self._program.nodes[key[0]].type not in COUNTING:
+                batch.drop(key)
         for activation in transition.started:
-            if activation.instruction.op not in WAITS:
+            if activation.key not in self._machine.ready:
+                continue  # what came of its neighbour has cut it off
+            if not self._waits.is_wait(activation):
                 runnable.append(activation)
                 continue
-            outcome = self._arm(activation, batch)
-            if outcome is not None:
-                further = self._machine.complete(activation.key, outcome)
+            begun = self._waits.begin(
+                activation, self._program.nodes[activation.instruction.node].query or ""
+            )
+            if isinstance(begun, Row):
+                batch.rows.append(begun)
+            elif begun is not None:
+                further = self._machine.complete(activation.key, begun)
                 if further is not None:
                     self._absorb(further, batch, runnable)
-        if isinstance(transition.finish, Finish):
-            batch.finish = transition.finish.outcome
-
-    def _arm(self, activation: Activation, batch: Batch) -> Outcome | None:
-        op, key = activation.instruction.op, activation.key
-        config = self._program.nodes[key[0]].query or ""
-        kept = self._pending.get(key)
-        if kept is not None and kept.state is State.WAITING:
-            again = rearm(op, kept, config)
-            if isinstance(again, Failed):
-                return again
-            self._armed[key] = again
-            return None
-        begun = arm(op, key, config, self.now)
-        if isinstance(begun, Done | Failed):
-            return begun
-        armed, row = begun
-        self._armed[key] = armed
-        batch.rows.append(row)
-        return None
+        if transition.finish is not None:
+            batch.finish = transition.finish
 
     def _stop(self, key: Key) -> None:
         """An execution lost its race: stop it, on the server too."""
-        self._armed.pop(key, None)
+        self._waits.end(key)
         self._todo = [leaf for leaf in self._todo if leaf.key != key]
         task = self._tasks.get(key)
         if task is not None and task is not asyncio.current_task():
@@ -427,22 +450,14 @@ class Runner:
 
     def _busy(self) -> bool:
         """Whether anything but waits is in progress."""
-        return any(key not in self._armed for key in self._machine.ready)
+        return any(key not in self._waits for key in self._machine.ready)
 
     def _park(self, batch: Batch) -> None:
         """Only waits are left: the instance goes back to the table with this very record."""
-        if self._machine.finished is None and not self._wait_is_over():
+        if self._machine.finished is None and not self._waits.is_over:
             batch.park = True
-            batch.waits = [key[0] for key in self._armed]
-            batch.names = [armed.signal for armed in self._armed.values() if armed.signal is not None]
-
-    def _wait_is_over(self) -> bool:
-        names = {letter.name for letter in self._inbox}
-        now = self.now
-        return any(
-            (armed.due is not None and armed.due <= now) or armed.signal in names
-            for armed in self._armed.values()
-        )
+            batch.waits = self._waits.nodes
+            batch.names = self._waits.signals
 
     async def _write(self, batch: Batch, step: Step | None = None, key: Key | None = None) -> None:
         """Commit a batch: in the step's open transaction, or alone."""
@@ -459,7 +474,7 @@ class Runner:
             self._over = True
             self._event.set()
         if batch.finish is not None:
-            self._watch.finished(batch.finish)
+            self._watch.finished(batch.finish.outcome)
         self._log(batch)
 
     async def _record_alone(self, record: Record) -> None:
@@ -479,6 +494,8 @@ class Runner:
         if not log.isEnabledFor(logging.INFO):
             return
         for row in batch.rows:
+            if row.node < 0:
+                continue
             info = self._program.nodes[row.node]
             place = {"instance": self.claim.id, "node": row.node, "gen": row.gen, "state": row.state.value}
             log.info(

@@ -29,7 +29,7 @@ _BEGIN: Final = (b"df_begin", b"BEGIN")
 _COMMIT: Final = (b"df_commit", b"COMMIT")
 _RESET_ROLE: Final = (b"df_reset_role", b"RESET ROLE")
 _RESET: Final = (b"df_reset", b"SELECT df._reset($1)")
-_RECORD: Final = (b"df_record", b"SELECT df._record($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)")
+_RECORD: Final = (b"df_record", b"SELECT df._record($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13)")
 _MOST_WORDS: Final = 65_536
 """Bytes of one field of an error that are kept: it is repeated in the journal for every composite around."""
 _SLACK: Final = 65_536
@@ -147,6 +147,16 @@ class Session:
         with self._exchange():
             expected = self._queue_reset(search_path)
             expected += self._call(_RECORD, record.params)
+            self.wire.sync()
+            await self.wire.send()
+            await self._expect(expected)
+            await self.wire.synced()
+            self._used = False
+
+    async def renew(self, search_path: str | None) -> None:
+        """Make the session as new after a step that was rolled back."""
+        with self._exchange():
+            expected = self._queue_reset(search_path)
             self.wire.sync()
             await self.wire.send()
             await self._expect(expected)

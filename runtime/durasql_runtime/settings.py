@@ -17,7 +17,8 @@ class Settings:
 
     `max_result_bytes` of one step's JSON, `loop_max_iterations`, `loop_min_interval` in seconds from one
     iteration's start to the next, `step_statement_timeout` in milliseconds for roles that have none,
-    `reconcile_interval` in seconds between retention passes.
+    `reconcile_interval` in seconds between retention passes; `step_max_attempts`, `step_backoff` and
+    `step_max_backoff` in seconds for steps that no df.retry and no argument of df.start says more about.
     """
 
     max_result_bytes: int = MAX_RESULT_BYTES
@@ -25,6 +26,9 @@ class Settings:
     loop_min_interval: float = 0.0
     step_statement_timeout: int = 0
     reconcile_interval: float = 0.0
+    step_max_attempts: int = 1
+    step_backoff: float = 1.0
+    step_max_backoff: float = 60.0
 
     @classmethod
     def names(cls) -> list[str]:

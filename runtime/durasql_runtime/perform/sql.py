@@ -46,18 +46,19 @@ class SqlPerformer:
             text = substitute_sql(template, scope)
         except SubstituteError as error:
             await step.flush()
-            return Failed(error.message, sql=template)
+            return Failed(error.message, sql=template, reason="invalid")
         statement = classify(text)
         if statement.refusal is not None:
             await step.flush()
-            return Failed(f"SQL execution failed: {statement.refusal}", sql=text)
+            return Failed(f"SQL execution failed: {statement.refusal}", sql=text, reason="invalid")
         try:
             return await self._run(step, key, statement, attempt)
         except LoginRefused as error:
-            return Failed(str(error), sql=text)
+            return Failed(str(error), sql=text, reason="blocked")
         except ResultTooLarge as error:
             await step.undo()
-            return Failed(f"SQL execution failed: {error.message}", hint=error.hint, sql=text)
+            message = f"SQL execution failed: {error.message}"
+            return Failed(message, hint=error.hint, sql=text, reason="invalid")
 
     async def _run(
         self, step: Step, key: Key, statement: Statement, attempt: Callable[[Key], Awaitable[None]]

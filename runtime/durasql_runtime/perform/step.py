@@ -99,6 +99,11 @@ class Step:
         elif self._session is not None and self._session.in_transaction:
             await self._session.roll_back()
 
+    async def renew(self) -> None:
+        """Make the session as new after a step that was rolled back."""
+        if self._session is not None:
+            await self._session.renew(self._claim.search_path)
+
     async def commit(self, record: Record) -> None:
         """Record and commit the open transaction."""
         session = await self.session()

@@ -23,12 +23,14 @@ WAITS = frozenset({Op.SLEEP, Op.WAIT_SCHEDULE, Op.SIGNAL})
 
 @dataclass(frozen=True, slots=True)
 class Armed:
-    """A wait in progress: until `due` (None: for ever) or, with `signal`, until that signal comes."""
+    """A wait in progress: until `due` (None: for ever) or, with `signal`, until that signal comes. What it
+    comes to when the deadline passes is `elapsed`; None for a step that is then tried again.
+    """
 
     key: Key
     due: datetime | None
     signal: str | None
-    elapsed: Done
+    elapsed: Outcome | None
 
     def row(self, delay: float | None) -> Row:
         """The journal row that keeps the deadline; the database adds `delay` to its own clock."""

@@ -172,6 +172,7 @@ ALTER TABLE df.attempts ENABLE ROW LEVEL SECURITY;
 --   gen    the generation that it completed in
 --   seq    order of completion, shared with df.journal
 --   names  the results that it refers to, as they were then
+--   settled when it was run, in the same count
 --   state  ready   to be run when a failure leaves the scope it stands in
 --          done    it was run
 --          failed  it was tried and failed for good, with `error`
@@ -183,6 +184,7 @@ CREATE TABLE df.undos (
     state text NOT NULL,
     names text,
     error text,
+    settled bigint,
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT undos_pkey PRIMARY KEY (instance_id, node, gen),
     CONSTRAINT undos_state_check CHECK (state IN ('ready', 'done', 'failed'))

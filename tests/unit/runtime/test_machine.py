@@ -8,14 +8,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.driving import Run, Table, program_of, sql, visible
 
 from durasql.bytecode.program import Program
 from durasql.errors import ProgramError
-from durasql.lower import lower
 from durasql.syntax import ast
-from durasql.syntax.envelope import decode, encode
-from durasql_runtime.journal import Row, State
-from durasql_runtime.machine import BREAK_OUTSIDE, Activation, Facts, Finish, Machine, Transition
+from durasql_runtime.journal import State
+from durasql_runtime.machine import BREAK_OUTSIDE, Activation, Machine
 from durasql_runtime.outcome import Done, Failed, Outcome
 
 NAMES = st.sampled_from([None, None, "a", "b", "c"])
@@ -45,107 +44,63 @@ def graphs(depth: int = 4, *, inside_loop: bool = False) -> st.SearchStrategy[as
                   st.lists(below, min_size=2, max_size=3), NAMES),
         st.builds(ast.Race, below, below, name=NAMES),
         st.builds(ast.Loop, body, conditions(), name=NAMES),
+        st.builds(lambda body, until: ast.Loop(body, until, continue_on_failure=True), body, conditions()),
+        st.builds(lambda body, most: ast.Retry(body, most, errors=("any",)), below, st.integers(1, 3)),
+        st.builds(ast.Timeout, below, st.just(30), name=NAMES),
+        st.builds(ast.Catch, below, below, name=NAMES),
+        st.builds(ast.Finally, below, below),
+        st.builds(ast.Undo, below, steps(), name=NAMES),
     )  # fmt: skip
 
 
-def program_of(graph: ast.Node) -> Program:
-    """Lowered from its envelope, as a worker does."""
-    return lower(decode(encode(graph)))
-
-
-class Table:
-    """df.journal's own rules, in memory: one row per node; a row keeps its loop's names within a
-    generation.
-    """
-
-    def __init__(self) -> None:
-        self.rows: dict[int, Row] = {}
-        self.seq = 0
-
-    def write(self, rows: list[Row]) -> None:
-        for row in rows:
-            self.seq += 1
-            old = self.rows.get(row.node)
-            kept = old.names if old and old.gen == row.gen and row.names is None else row.names
-            self.rows[row.node] = replace(row, names=kept, seq=self.seq)
-
-
 def outcome_for(activation: Activation, program: Program, dice: random.Random, number: int) -> Outcome:
-    if dice.random() < 0.05:
+    if dice.random() < 0.15:
         return Failed("boom")
     condition = (program.nodes[activation.key[0]].query or "").startswith("c")
     value = dice.choice(["true", "false", "false"]) if condition else str(number)
     return Done(f'{{"rows":[{{"x":{value}}}],"row_count":1}}')
 
 
-def visible(machine: Machine) -> object:
-    """All that a worker can see of a machine's state."""
-    return {key: dict(leaf.names) for key, leaf in machine.ready.items()}, machine.finished
-
-
 @settings(max_examples=150, deadline=None)
 @given(graphs(), st.integers(0, 2**32))
 def test_p4_replay_after_any_record_gives_the_same_state(graph: ast.Node, seed: int) -> None:
-    program, dice, table = program_of(graph), random.Random(seed), Table()
+    program, dice = program_of(graph), random.Random(seed)
+    table = Table(program)
     machine = Machine(program)
-    table.write(machine.start().rows)
+    table.write(machine.start())
     for number in range(150):
         if machine.finished is not None:
             break
         assert machine.ready, "nothing is ready and nothing is over"
         key = dice.choice(sorted(machine.ready))
-        transition = machine.complete(key, outcome_for(machine.ready[key], program, dice, number))
+        leaf = machine.ready[key]
+        transition = machine.complete(
+            key, leaf.timer.outcome if leaf.timer else outcome_for(leaf, program, dice, number)
+        )
         assert transition is not None
-        table.write(transition.rows)
-        reborn, _ = Machine.replay(program, list(table.rows.values()))
+        table.write(transition)
+        reborn = table.replayed()
         assert visible(reborn) == visible(machine)
 
 
 @settings(max_examples=60, deadline=None)
 @given(graphs(3), st.integers(0, 2**32))
 def test_p9_storage_never_exceeds_one_row_per_node(graph: ast.Node, seed: int) -> None:
-    program, dice, table = program_of(graph), random.Random(seed), Table()
+    program, dice = program_of(graph), random.Random(seed)
+    table = Table(program)
     machine = Machine(program)
-    table.write(machine.start().rows)
+    table.write(machine.start())
     for number in range(100):
         if machine.finished is not None:
             break
         key = sorted(machine.ready)[0]
-        transition = machine.complete(key, outcome_for(machine.ready[key], program, dice, number))
+        leaf = machine.ready[key]
+        transition = machine.complete(
+            key, leaf.timer.outcome if leaf.timer else outcome_for(leaf, program, dice, number)
+        )
         assert transition is not None
-        table.write(transition.rows)
+        table.write(transition)
     assert len(table.rows) <= len(program.nodes)
-
-
-class Run:
-    """Drives a machine by the queries of its leaves."""
-
-    def __init__(self, graph: ast.Node, **facts: int) -> None:
-        self.program = program_of(graph)
-        self.machine = Machine(self.program, Facts(**facts))  # type: ignore[arg-type]
-        self.last: Transition = self.machine.start()
-
-    @property
-    def ready(self) -> list[str]:
-        return sorted(self.program.nodes[node].query or "" for node, _ in self.machine.ready)
-
-    def finish(self, query: str, outcome: Outcome | str = "1") -> Run:
-        key = next(key for key in self.machine.ready if self.program.nodes[key[0]].query == query)
-        if isinstance(outcome, str):
-            outcome = Done(f'{{"rows":[{{"x":{outcome}}}],"row_count":1}}')
-        transition = self.machine.complete(key, outcome)
-        assert transition is not None
-        self.last = transition
-        return self
-
-    @property
-    def result(self) -> Outcome:
-        assert isinstance(self.machine.finished, Finish)
-        return self.machine.finished.outcome
-
-
-def sql(query: str, name: str | None = None) -> ast.Sql:
-    return ast.Sql(query, name=name)
 
 
 ROW_1 = '{"rows":[{"x":1}],"row_count":1}'

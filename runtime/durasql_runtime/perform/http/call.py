@@ -42,10 +42,24 @@ class StepFailed(Exception):
         detail: str | None = None,
         hint: str | None = None,
         http_status: int | None = None,
+        reason: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
-        self.failed = Failed(message, detail=detail, hint=hint, http_status=http_status)
+        self.failed = Failed(
+            message, detail=detail, hint=hint, http_status=http_status, reason=reason, retry_after=retry_after
+        )
 
 
 class Blocked(StepFailed):
     """Refused by privilege or policy; nothing was sent."""
+
+    def __init__(self, message: str, *, detail: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, detail=detail, hint=hint, reason="blocked")
+
+
+class Invalid(StepFailed):
+    """What the step says can never be sent."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint, reason="invalid")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from durasql_runtime.perform.http.call import HttpCall, StepFailed
+from durasql_runtime.perform.http.call import HttpCall, Invalid
 from durasql_runtime.perform.http.headers import HeaderError, check
 from durasql_runtime.perform.http.multipart import PartDraft, draft_parts
 from durasql_runtime.perform.http.placeholders import Placeholders
@@ -38,7 +38,7 @@ class Draft:
 
 
 def draft(call: HttpCall, placeholders: Placeholders) -> Draft:
-    """Raises StepFailed for a config that is none and for a reference that cannot be resolved."""
+    """Raises Invalid for a config that is none and for a reference that cannot be resolved."""
     kind = "multipart HTTP" if call.is_multipart else "HTTP"
     config = _Config(kind, _object(kind, call.query))
 
@@ -59,7 +59,7 @@ def _resolving() -> Iterator[None]:
     try:
         yield
     except SubstituteError as error:
-        raise StepFailed(str(error)) from error
+        raise Invalid(str(error)) from error
 
 
 def _resolved(template: str | None, resolve: Callable[[str], str]) -> str | None:
@@ -70,9 +70,9 @@ def _object(kind: str, text: str) -> dict[str, Any]:
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise StepFailed(f"Invalid {kind} config: {error}") from error
+        raise Invalid(f"Invalid {kind} config: {error}") from error
     if not isinstance(fields, dict):
-        raise StepFailed(f"Invalid {kind} config: it must be a JSON object")
+        raise Invalid(f"Invalid {kind} config: it must be a JSON object")
     return fields
 
 
@@ -86,28 +86,28 @@ class _Config:
     def text(self, name: str) -> str | None:
         value = self.fields.get(name)
         if value is not None and not isinstance(value, str):
-            raise StepFailed(f"Invalid {self.kind} config: `{name}` must be a string")
+            raise Invalid(f"Invalid {self.kind} config: `{name}` must be a string")
         return value
 
     def required(self, name: str) -> str:
         value = self.text(name)
         if value is None:
-            raise StepFailed(f"Invalid {self.kind} config: missing field `{name}`")
+            raise Invalid(f"Invalid {self.kind} config: missing field `{name}`")
         return value
 
     def timeout(self) -> int:
         value = self.fields.get("timeout_seconds", _DEFAULT_TIMEOUT)
         if isinstance(value, bool) or not isinstance(value, int):
-            raise StepFailed(f"Invalid {self.kind} config: `timeout_seconds` must be an integer")
+            raise Invalid(f"Invalid {self.kind} config: `timeout_seconds` must be an integer")
         if value <= 0:
-            raise StepFailed("Timeout must be positive")
+            raise Invalid("Timeout must be positive")
         return value
 
 
 def _method(call: HttpCall, method: str) -> str:
     if method not in _METHODS[call.node_type]:
         what = "HTTP method for multipart" if call.is_multipart else "HTTP method"
-        raise StepFailed(f"Unsupported {what}: {method}")
+        raise Invalid(f"Unsupported {what}: {method}")
     return method
 
 
@@ -119,7 +119,7 @@ def _headers(given: Any, url: str, resolve: Callable[[str], str]) -> dict[str, s
             raise HeaderError("headers must be a JSON object")
         return {name: check(name, _resolve_value(given[name], resolve)) for name in sorted(given)}
     except HeaderError as error:
-        raise StepFailed(f"HTTP request failed: {url} - {error}") from error
+        raise Invalid(f"HTTP request failed: {url} - {error}") from error
 
 
 def _resolve_value(value: object, resolve: Callable[[str], str]) -> object:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from durasql_runtime.perform.http.call import StepFailed
 from durasql_runtime.perform.http.exchange import Reply, Request
 from durasql_runtime.perform.http.redact import Redactor
+from durasql_runtime.perform.retry_after import seconds_until
 
 _TEXT_TYPES = frozenset(
     {
@@ -68,7 +69,9 @@ def server_error(node_type: str, request: Request, reply: Reply, redactor: Redac
     message = (
         f"{node_type} {request.method} {request.shown} returned {reply.status}: {_preview(body, reply.cut)}"
     )
-    return StepFailed(message, http_status=reply.status)
+    headers = _headers(reply, redactor)
+    wait = seconds_until(headers.get("retry-after"), headers.get("date"))
+    return StepFailed(message, http_status=reply.status, retry_after=wait)
 
 
 def _preview(body: _Text, cut: bool) -> str:

@@ -70,8 +70,10 @@ def _timed_out(request: Request, in_body: bool) -> StepFailed:
         return StepFailed(
             f"Failed to read response body: it was not complete after {request.timeout}s: {request.shown}",
             hint=request.timeout_hint,
+            reason="timeout",
         )
-    return StepFailed(f"HTTP timeout after {request.timeout}s: {request.shown}", hint=request.timeout_hint)
+    message = f"HTTP timeout after {request.timeout}s: {request.shown}"
+    return StepFailed(message, hint=request.timeout_hint, reason="timeout")
 
 
 async def _send(pool: httpcore.AsyncConnectionPool, request: Request) -> httpcore.Response:
@@ -86,11 +88,14 @@ async def _send(pool: httpcore.AsyncConnectionPool, request: Request) -> httpcor
         try:
             return await pool.handle_async_request(_core_request(request, fresh))
         except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.ProxyError) as error:
-            raise StepFailed(f"HTTP connection failed: {request.shown} - {reason(error)}") from error
+            message = f"HTTP connection failed: {request.shown} - {reason(error)}"
+            raise StepFailed(message, reason="connection") from error
         except BROKEN as error:
             if fresh.dialled or isinstance(error, httpcore.LocalProtocolError):
-                raise StepFailed(f"HTTP request failed: {request.shown} - {reason(error)}") from error
-    raise StepFailed(f"HTTP request failed: {request.shown} - the server closed every connection")
+                message = f"HTTP request failed: {request.shown} - {reason(error)}"
+                raise StepFailed(message, reason="connection") from error
+    message = f"HTTP request failed: {request.shown} - the server closed every connection"
+    raise StepFailed(message, reason="connection")
 
 
 class _Fresh:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from durasql_runtime.perform.http.call import HttpCall, StepFailed
+from durasql_runtime.perform.http.call import HttpCall, Invalid
 from durasql_runtime.perform.http.placeholders import Placeholders
 
 _MEDIA_TYPE = re.compile(
@@ -49,7 +49,7 @@ class Part:
 def draft_parts(
     call: HttpCall, config: Mapping[str, Any], placeholders: Placeholders
 ) -> tuple[PartDraft, ...]:
-    """Resolve the references of all parts; raises StepFailed and SubstituteError."""
+    """Resolve the references of all parts; raises Invalid and SubstituteError."""
     if "parts" not in config:
         raise _invalid("missing field `parts`")
     given = config["parts"]
@@ -66,7 +66,7 @@ def decode(part: PartDraft, data_b64: str) -> Part:
         # encode(x, 'base64') of PostgreSQL wraps its lines.
         data = base64.b64decode(_WHITESPACE.sub("", data_b64).encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:
-        raise StepFailed(f"Invalid base64 in part '{part.name}': {_why(error)}") from error
+        raise Invalid(f"Invalid base64 in part '{part.name}': {_why(error)}") from error
     return Part(part.name, data, part.filename, part.content_type)
 
 
@@ -101,7 +101,7 @@ def _payload(call: HttpCall, name: str, text: str, placeholders: Placeholders) -
         return text
     value = call.whole_value(text) if _WHOLE_REFERENCE.fullmatch(text) else None
     if value is None:
-        raise StepFailed(
+        raise Invalid(
             f"HTTP_MULTIPART node {call.node:08x}: data_b64 for part '{name}' mixes a variable reference"
             " with other text. Only a whole-value reference is supported"
             " ($name, $name?, $name.col, $name.col? or {var})."
@@ -120,7 +120,7 @@ def _text(fields: Mapping[str, Any], key: str, *, required: bool = False) -> str
 
 def _content_type(name: str, value: str | None) -> str | None:
     if value is not None and not _MEDIA_TYPE.fullmatch(value):
-        raise StepFailed(f"Invalid content_type for part '{name}': it must be a media type such as image/png")
+        raise Invalid(f"Invalid content_type for part '{name}': it must be a media type such as image/png")
     return value
 
 
@@ -158,5 +158,5 @@ def _why(error: Exception) -> str:
     )
 
 
-def _invalid(what: str) -> StepFailed:
-    return StepFailed(f"Invalid multipart HTTP config: {what}")
+def _invalid(what: str) -> Invalid:
+    return Invalid(f"Invalid multipart HTTP config: {what}")

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from durasql.bytecode.program import Instruction
 from durasql_runtime.outcome import Done, Failed
 
 NULL = Done("null")
+NOWHERE = -1
+"""The source of a value that no node gave."""
 
 
 @dataclass(slots=True)
 class Frame:
-    """A loop that a strand is inside of. `bound` are the names bound since it was entered, in order."""
+    """A loop that a strand is inside of. `bound` are the names bound since it was entered, in order;
+    `failures` the generations that failed, of a loop that goes on all the same; `failed` whether the
+    current one did.
+    """
 
     loop_pc: int
     node: int
     count: int = 1
     bound: dict[str, None] = field(default_factory=dict)
     body: tuple[Done, int] | None = None
+    failures: int | None = None
+    failed: bool = False
+
+    @property
+    def attempts(self) -> int:
+        """What the loop's row says about tries: of one that goes on after failures, their number."""
+        return 1 if self.failures is None else self.failures
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +48,9 @@ class Broke:
     """A break left the strand."""
 
     value: Done
+
+
+End: TypeAlias = Ended | Broke | Failed
 
 
 @dataclass(eq=False, slots=True)
@@ -95,13 +112,17 @@ class Branch:
 
     strand: Strand
     root: int
-    end: Ended | Broke | Failed | None = None
+    end: End | None = None
 
 
 @dataclass(eq=False, slots=True)
 class Fork:
-    """A JOIN or RACE in progress."""
+    """A strand that waits for others. `on_end` is told each time a branch is over, by its index."""
 
     instruction: Instruction
     strand: Strand
+    on_end: OnEnd
     branches: list[Branch] = field(default_factory=list)
+
+
+OnEnd: TypeAlias = Callable[[Fork, int], None]
