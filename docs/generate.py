@@ -59,12 +59,13 @@ _SECTIONS: Final = (
     (
         "Starting and controlling",
         "All of them belong to the caller's transaction: rolled back with it, seen when it commits.",
-        "start cancel signal await_instance run wait_for_completion",
+        "start cancel pause resume retry_instance fork signal await_instance run wait_for_completion",
     ),
     (
         "Looking",
         "A role sees its own instances; superusers, the owner of schema df and BYPASSRLS roles see all.",
-        "status result error explain list_instances instance_info instance_nodes instance_executions metrics",
+        "status result error explain list_instances instance_info instance_nodes instance_attempts "
+        "instance_undos instance_executions metrics",
     ),
     (
         "Variables",
@@ -85,7 +86,7 @@ _SECTIONS: Final = (
 )
 _TABLES: Final = (
     "instances nodes waiting journal attempts undos programs signals vars settings workers _worker_epoch "
-    "http_policy secrets receipts migrations"
+    "http_policy secrets receipts forks migrations"
 )
 
 _FUNCTIONS_QUERY: Final = """

@@ -42,16 +42,23 @@ _WIDTH: Final = 92
 _MISTAKE: Final = (
     "'SELECT id, email FROM users WHERE id = 1' |=> 'user'\n~> 'INSERT INTO mails VALUES ($usr.email)'\n"
 )
+_ORDER: Final = """\
+'SELECT 2 AS wanted' |=> 'order'
+~> (('UPDATE stock SET n = n - $order.wanted WHERE item = ''chair''' |=> 'chairs')
+    & ('UPDATE stock SET n = n - $order.wanted WHERE item = ''table''' |=> 'tables'))
+~> 'SELECT ''on its way'' AS note'
+"""
 
 
 def pictures(dsn: str) -> dict[str, str]:
     """Every picture by its file name."""
     with connect(dsn) as client:
         id = _approved(client, dsn)
-        drawing = svg([drawing_of_run(client, id)])
+        failed = _failed(client, dsn)
         return {
             "run.svg": _terminal(_run(client, id), id),
-            "approval.svg": drawing.replace(id, ID),
+            "approval.svg": svg([drawing_of_run(client, id)]).replace(id, ID),
+            "order.svg": svg([drawing_of_run(client, failed)]).replace(failed, ID),
             "check.svg": _terminal(_check(), ID),
         }
 
@@ -66,6 +73,15 @@ def _approved(client: Client, dsn: str) -> str:
         client.signal(id, "approve", {"by": "Ada"})
         assert running.wait(60) == 0
     return id
+
+
+def _failed(client: Client, dsn: str) -> str:
+    """The order of docs/looking.md, for which the stock does not suffice."""
+    client.connection.execute("CREATE TABLE stock (item text PRIMARY KEY, n integer CHECK (n >= 0))")
+    client.connection.execute("INSERT INTO stock VALUES ('chair', 3), ('table', 1)")
+    command = [sys.executable, "-m", "durasql", "run", "--dsn", dsn, "--label", "order 17", "-e", _ORDER]
+    subprocess.run(command, capture_output=True, check=False)
+    return client.list(label="order 17").instances[0].id
 
 
 def _first(look: Callable[[], T | None]) -> T:

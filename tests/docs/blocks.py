@@ -13,9 +13,12 @@ is to be run:
     <!-- test: file=name -->       it is only written to a file, for the blocks that follow
     <!-- test: check -->           a workflow that is only checked; its output is that of `durasql check`
     <!-- test: warns -->           `durasql check` has something to say about it, and it runs nevertheless
+    <!-- test: serves -->          a command that runs on; it is ended as soon as it says `ready`
     <!-- test: skip=reason -->     it is not run
 
-and `<!-- setup` … `-->` is SQL that the superuser runs first and no reader sees.
+and `<!-- setup` … `-->` is SQL that the superuser runs first and no reader sees. Where a page writes
+7f3a09c1, the id of the latest instance is meant; `service.internal:8080` is an HTTP server that tells what it
+was asked.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,27 @@ from durasql_runtime.worker import Worker, WorkerConfig
 ROLES = ("app", "reports", "ops")
 _END = "__end_of_block__"
 _PATIENCE = 60
+_LATEST = "7f3a09c1"
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Tells in JSON what it was asked; /status/503 answers with that status."""
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
+        asked = {"method": self.command, "path": self.path, "body": body}
+        reply = json.dumps(asked).encode()
+        status = re.fullmatch(r"/status/(\d+)", self.path)
+        self.send_response(int(status.group(1)) if status else 200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(reply)))
+        self.end_headers()
+        self.wfile.write(reply)
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 class Surprise(Exception):
@@ -72,6 +94,7 @@ class Stage:
         self.folder = folder
         self._sessions: dict[str, Psql] = {}
         self._client: Client | None = None
+        self._site: ThreadingHTTPServer | None = None
 
     def run(self, block: Block) -> str:
         """Run a block and return what it prints. Raises `Surprise`."""
@@ -86,6 +109,9 @@ class Stage:
             session.close()
         if self._client is not None:
             self._client.close()
+        if self._site is not None:
+            self._site.shutdown()
+            self._site.server_close()
 
     def _role(self, block: Block) -> str:
         named = block.marks.get("as", "app")
@@ -96,7 +122,7 @@ class Stage:
         if role not in self._sessions:
             program = self.database.cluster.bin_dir / "psql"
             self._sessions[role] = Psql(program, self.database.dsn(role))
-        printed = self._hidden(self._sessions[role].run(block.text))
+        printed = self._hidden(self._sessions[role].run(self._here(block.text)))
         _expect(block, re.search(r"^ERROR:", printed, re.MULTILINE) is not None, printed)
         return printed
 
@@ -113,12 +139,12 @@ class Stage:
         if self._client is None:
             self._client = connect(self.database.dsn("app"))
         path = self.folder / "page.dsql"
-        path.write_text(block.text, encoding="utf-8")
+        path.write_text(self._here(block.text), encoding="utf-8")
         instance = self._client.start(path)
         status = self._client.await_instance(instance, _PATIENCE)
         _expect(block, status != "completed", self._client.error(instance) or status)
         if status != "completed":
-            return f"{status}: {self._client.error(instance)}"
+            return self._hidden(f"{status}: {self._client.error(instance)}")
         return json.dumps(self._client.result(instance), ensure_ascii=False)
 
     def _console(self, block: Block) -> str:
@@ -129,6 +155,8 @@ class Stage:
         return "".join(printed)
 
     def _sh(self, block: Block) -> str:
+        if "serves" in block.marks:
+            return self._served(block.text, block)
         done = self._shell(block.text, block)
         _expect(block, done.returncode != 0, done.stdout)
         return self._hidden(done.stdout)
@@ -139,27 +167,49 @@ class Stage:
             exec(compile(self._here(block.text), block.place, "exec"), {})
         return printed.getvalue()
 
+    def _served(self, script: str, block: Block) -> str:
+        """Run a script until it says that it is ready, then end it as a supervisor would."""
+        with subprocess.Popen(
+            ["sh", "-eu", "-c", f"exec {self._here(script).strip()}"],
+            cwd=self.folder,
+            env=self._environment(block),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as running:
+            assert running.stdout is not None
+            printed = ""
+            for line in running.stdout:
+                printed += line
+                if "ready" in line:
+                    running.terminate()
+            _expect(block, running.wait(_PATIENCE) != 0 or "ready" not in printed, printed)
+        return self._hidden(printed)
+
     def _shell(self, script: str, block: Block) -> subprocess.CompletedProcess[str]:
-        dsn = self.database.dsn(self._role(block))
-        bin_dirs = [str(Path(sys.executable).parent), str(self.database.cluster.bin_dir)]
-        # A width of its own, so that tables look the same everywhere.
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("PG", "DURASQL"))},
-            "PATH": os.pathsep.join([*bin_dirs, os.environ["PATH"]]),
-            "DURASQL_DSN": dsn,
-            "DSN": dsn,
-            "COLUMNS": "120",
-        }
         return subprocess.run(
             ["sh", "-eu", "-c", self._here(script)],
             cwd=self.folder,
-            env=environment,
+            env=self._environment(block),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             timeout=_PATIENCE,
             check=False,
         )
+
+    def _environment(self, block: Block) -> dict[str, str]:
+        """What a user's shell has: durasql and psql, and where the page's database is."""
+        dsn = self.database.dsn(self._role(block))
+        bin_dirs = [str(Path(sys.executable).parent), str(self.database.cluster.bin_dir)]
+        # A width of its own, so that tables look the same everywhere.
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("PG", "DURASQL"))},
+            "PATH": os.pathsep.join([*bin_dirs, os.environ["PATH"]]),
+            "DURASQL_DSN": dsn,
+            "DSN": dsn,
+            "COLUMNS": "120",
+        }
 
     def _here(self, text: str) -> str:
         """A text with the addresses of this page's database, and the examples of the repository."""
@@ -168,7 +218,26 @@ class Stage:
             lambda match: self._url(match.group(1)),
             text,
         )
+        if _LATEST in text:
+            text = text.replace(_LATEST, self._latest())
+        if "service.internal" in text:
+            text = re.sub(r"service\.internal(', port => |:)8080", rf"127.0.0.1\g<1>{self._service()}", text)
         return re.sub(r"\bexamples/(?=\w+\.dsql)", f"{ROOT / 'examples'}/", text)
+
+    def _latest(self) -> str:
+        """The id of the instance that was started last."""
+        with self.database.connect("postgres") as connection:
+            row = connection.execute(
+                "SELECT id FROM df.instances ORDER BY created_at DESC LIMIT 1"
+            ).fetchone()
+        return str(row[0]) if row else _LATEST
+
+    def _service(self) -> int:
+        """The port of the HTTP server, which runs from its first use to the end of the page."""
+        if self._site is None:
+            self._site = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+            threading.Thread(target=self._site.serve_forever, daemon=True).start()
+        return self._site.server_address[1]
 
     def _url(self, role: str) -> str:
         name = {"owner": self.database.owner}.get(role, role)
@@ -178,6 +247,8 @@ class Stage:
     def _hidden(self, text: str) -> str:
         """What commands print, with the addresses that the pages use."""
         text = text.replace(f"{ROOT / 'examples'}/", "examples/")
+        if self._site is not None:
+            text = text.replace(f"127.0.0.1:{self._site.server_address[1]}", "service.internal:8080")
         return text.replace(self.database.name, "app").replace(self.database.owner, "owner")
 
 

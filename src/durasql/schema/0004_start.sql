@@ -712,7 +712,8 @@ COMMENT ON FUNCTION df._start_new(text, text, text, text, jsonb, text, text) IS 
 CREATE FUNCTION df.status(instance_id text) RETURNS text
 LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp
 AS $$ SELECT i.status FROM df.instances i WHERE i.id = instance_id $$;
-COMMENT ON FUNCTION df.status(text) IS 'pending, running, completed, failed or cancelled; NULL for an unknown instance.';
+COMMENT ON FUNCTION df.status(text) IS
+    'pending, running, paused, completed, failed, cancelled, compensated or stuck; NULL for an unknown instance.';
 
 -- Either the output, or the root node's own value: a break outside any loop completes the root of a failed instance.
 CREATE FUNCTION df.result(instance_id text) RETURNS text
@@ -732,11 +733,11 @@ COMMENT ON FUNCTION df.result(text) IS 'The result of a workflow as jsonb text; 
 CREATE FUNCTION df.error(instance_id text) RETURNS text
 LANGUAGE sql STRICT SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT CASE i.status WHEN 'failed' THEN i.output
-                         WHEN 'cancelled' THEN 'canceled: ' || COALESCE(i.cancel_reason, 'Cancelled by user') END
+    SELECT CASE WHEN i.status IN ('failed', 'compensated', 'stuck') THEN i.output
+                WHEN i.status = 'cancelled' THEN 'canceled: ' || COALESCE(i.cancel_reason, 'Cancelled by user') END
     FROM df.instances i WHERE i.id = instance_id
 $$;
-COMMENT ON FUNCTION df.error(text) IS 'Why a workflow failed or was cancelled; NULL otherwise.';
+COMMENT ON FUNCTION df.error(text) IS 'Why a workflow failed, was undone, is stuck or was cancelled; NULL otherwise.';
 
 CREATE FUNCTION df._await(instance_id text, timeout_seconds integer, name text) RETURNS text
 LANGUAGE plpgsql AS $$
@@ -757,7 +758,7 @@ BEGIN
         IF NOT FOUND THEN
             RAISE EXCEPTION 'Instance not found: %', instance_id
                 USING ERRCODE = 'no_data_found', HINT = 'Pass the id that df.start returned, not a label.';
-        ELSIF now_status IN ('completed', 'failed', 'cancelled') THEN
+        ELSIF now_status IN ('completed', 'failed', 'cancelled', 'compensated', 'stuck') THEN
             RETURN df._mark_helper('df.await_instance', now_status);
         ELSIF pg_catalog.clock_timestamp() >= deadline THEN
             RAISE EXCEPTION 'Timeout after %s waiting for instance % (status: %). Check if background worker is running.',
@@ -765,6 +766,7 @@ BEGIN
                 USING ERRCODE = 'object_not_in_prerequisite_state',
                       HINT = CASE WHEN pg_catalog.current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted')
                              THEN 'This transaction sees one snapshot; wait in READ COMMITTED or outside the transaction.'
+                             WHEN now_status = 'paused' THEN pg_catalog.format('SELECT df.resume(''%s'') lets it go on.', instance_id)
                              ELSE 'Start one with: durasql worker. An instance started in this same transaction cannot begin before it commits.' END;
         END IF;
         PERFORM pg_catalog.pg_sleep(LEAST(pause, GREATEST(EXTRACT(epoch FROM deadline - pg_catalog.clock_timestamp()), 0)));
@@ -826,7 +828,7 @@ AS $$
 BEGIN
     PERFORM df._require_instance(instance_id);
     UPDATE df.instances i SET status = 'cancelled', cancel_reason = reason, updated_at = clock_timestamp()
-    WHERE i.id = cancel.instance_id AND i.status IN ('pending', 'running');
+    WHERE i.id = cancel.instance_id AND i.status IN ('pending', 'running', 'paused');
     RETURN format('Instance %s cancelled: %s', instance_id, reason);
 END $$;
 COMMENT ON FUNCTION df.cancel(text, text) IS 'Cancels an instance when the transaction commits; one that is over stays as it is.';
@@ -847,7 +849,7 @@ END $$;
 COMMENT ON FUNCTION df._on_cancel() IS 'Takes a cancelled instance out of its worker''s hands.';
 
 CREATE TRIGGER instances_cancel BEFORE UPDATE OF status ON df.instances
-    FOR EACH ROW WHEN (NEW.status = 'cancelled' AND OLD.status IN ('pending', 'running'))
+    FOR EACH ROW WHEN (NEW.status = 'cancelled' AND OLD.status IN ('pending', 'running', 'paused'))
     EXECUTE FUNCTION df._on_cancel();
 
 CREATE FUNCTION df.signal(instance_id text, signal_name text, signal_data text DEFAULT '{}') RETURNS text
@@ -858,7 +860,7 @@ BEGIN
         RAISE EXCEPTION 'Instance ID cannot be empty' USING ERRCODE = 'invalid_parameter_value';
     ELSIF signal_name = '' THEN
         RAISE EXCEPTION 'Signal name cannot be empty' USING ERRCODE = 'invalid_parameter_value';
-    ELSIF df._require_instance(instance_id) IN ('pending', 'running') THEN
+    ELSIF df._require_instance(instance_id) IN ('pending', 'running', 'paused') THEN
         INSERT INTO df.signals (instance_id, name, data) VALUES (instance_id, signal_name, signal_data);
     END IF;
     RETURN 'OK';

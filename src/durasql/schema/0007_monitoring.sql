@@ -3,9 +3,8 @@
 
 CREATE FUNCTION df._instance_output(status text, output text, cancel_reason text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE $1 WHEN 'cancelled' THEN 'canceled: ' || coalesce($3, 'Cancelled by user')
-                   WHEN 'completed' THEN $2
-                   WHEN 'failed' THEN $2 END;
+RETURN CASE WHEN $1 = 'cancelled' THEN 'canceled: ' || coalesce($3, 'Cancelled by user')
+            WHEN $1 IN ('completed', 'failed', 'compensated', 'stuck') THEN $2 END;
 COMMENT ON FUNCTION df._instance_output(text, text, text) IS
     'What an instance came to: result text, error text or "canceled: <reason>"; NULL while it runs.';
 
@@ -173,10 +172,10 @@ BEGIN
     SELECT * INTO root FROM df.journal j WHERE j.instance_id = i.id AND j.node = 0;
     newest := df._execution_number(root.gen);
     RETURN QUERY SELECT newest,
-        CASE i.status WHEN 'completed' THEN 'Completed' WHEN 'failed' THEN 'Failed' WHEN 'cancelled' THEN 'Failed'
-                      ELSE 'Running' END,
+        CASE WHEN i.status = 'completed' THEN 'Completed' WHEN i.status IN ('pending', 'running', 'paused') THEN 'Running'
+             ELSE 'Failed' END,
         (SELECT count(*) FROM df.journal j WHERE j.instance_id = i.id),
-        CASE WHEN i.status IN ('pending', 'running') THEN 0
+        CASE WHEN i.status IN ('pending', 'running', 'paused') THEN 0
              ELSE (extract(epoch FROM coalesce(i.completed_at, root.recorded_at, i.updated_at)
                                       - i.created_at) * 1000)::bigint END,
         df._instance_output(i.status, i.output, i.cancel_reason);
@@ -193,15 +192,15 @@ RETURNS TABLE (total_instances bigint, running_instances bigint, completed_insta
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT count(*),
-           count(*) FILTER (WHERE i.status IN ('pending', 'running')),
+           count(*) FILTER (WHERE i.status IN ('pending', 'running', 'paused')),
            count(*) FILTER (WHERE i.status = 'completed'),
-           count(*) FILTER (WHERE i.status IN ('failed', 'cancelled')),
+           count(*) FILTER (WHERE i.status IN ('failed', 'cancelled', 'compensated', 'stuck')),
            count(*) + coalesce((SELECT sum(df._execution_number(j.gen) - 1)::bigint
                                 FROM df.journal j WHERE j.node = 0 AND j.gen <> ''), 0),
            (SELECT count(*) FROM df.journal)
     FROM df.instances i
 $$;
-COMMENT ON FUNCTION df.metrics() IS 'Totals over the instances of all roles; a cancelled instance counts as failed.';
+COMMENT ON FUNCTION df.metrics() IS 'Totals over the instances of all roles; paused ones count as running, cancelled, undone and stuck ones as failed.';
 REVOKE ALL ON FUNCTION df.metrics() FROM PUBLIC;
 
 -- What `durasql doctor` asks. A worker role sees no instances, yet it is the one to know whose it will have to log in as.
@@ -220,7 +219,7 @@ AS $$
     LEFT JOIN pg_roles r ON r.oid = i.submitted_by::oid
     LEFT JOIN df._workers w ON w.id = i.worker
     LEFT JOIN df._lost() AS l (id) ON l.id = i.worker
-    WHERE i.status IN ('pending', 'running', 'stuck')
+    WHERE i.status IN ('pending', 'running', 'paused', 'stuck')
       AND (i.submitted_by = quote_ident(session_user)::regrole
            OR has_function_privilege(session_user, 'df._serve_all()', 'EXECUTE'))
     GROUP BY i.submitted_by, r.rolname, r.rolcanlogin, r.rolsuper
@@ -229,26 +228,88 @@ $$;
 COMMENT ON FUNCTION df._backlog() IS
     'Unfinished instances by role, as far as a worker of the caller would serve them; role is NULL if it was dropped.';
 
+-- What a waiting journal row is about. A step that waits has failed before: only waits wait for their own sake.
+CREATE FUNCTION df._wait_kind(node_type text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE $1 WHEN 'SLEEP' THEN 'timer' WHEN 'WAIT_SCHEDULE' THEN 'schedule' WHEN 'SIGNAL' THEN 'signal'
+               WHEN 'TIMEOUT' THEN 'timeout' ELSE CASE WHEN $1 IS NULL THEN 'deadline' ELSE 'backoff' END END;
+COMMENT ON FUNCTION df._wait_kind(text) IS 'What kind of wait a node''s waiting row is; NULL stands for the run itself.';
+
+CREATE FUNCTION df._wait_subject(node jsonb, gen text, attempts integer, policy jsonb) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE df._wait_kind($1->>'t')
+        WHEN 'timer' THEN $1->>'q'
+        WHEN 'schedule' THEN ($1->>'q')::jsonb->>'cron_expr'
+        WHEN 'signal' THEN ($1->>'q')::jsonb->>'signal_name'
+        WHEN 'timeout' THEN 'timeout after ' || (($1->>'q')::jsonb->>'seconds') || ' s'
+        WHEN 'deadline' THEN 'deadline of the run'
+        ELSE CASE $1->>'t'
+            WHEN 'RETRY' THEN format('retry %s of %s', substring($2 FROM '[0-9]+$')::integer + 1, ($1->>'q')::jsonb->>'max_attempts')
+            WHEN 'LOOP' THEN format('iteration %s after a failure', substring($2 FROM '[0-9]+$')::integer + 1)
+            ELSE format('retry %s of %s', $3 + 1, coalesce($4->>'max_attempts', df.setting('step_max_attempts')))
+        END
+    END
+$$;
+COMMENT ON FUNCTION df._wait_subject(jsonb, text, integer, jsonb) IS 'What a waiting journal row waits for, in words.';
+
 CREATE VIEW df.waiting WITH (security_barrier) AS
 SELECT i.id AS instance_id,
        i.label,
        i.submitted_by,
-       df._node_id(j.node)::varchar(8) AS node_id,
-       CASE n.node->>'t' WHEN 'SLEEP' THEN 'timer' WHEN 'WAIT_SCHEDULE' THEN 'schedule' WHEN 'SIGNAL' THEN 'signal' END
-           AS kind,
-       CASE n.node->>'t' WHEN 'SLEEP' THEN n.node->>'q'
-                         WHEN 'WAIT_SCHEDULE' THEN (n.node->>'q')::jsonb->>'cron_expr'
-                         WHEN 'SIGNAL' THEN (n.node->>'q')::jsonb->>'signal_name' END AS waits_for,
+       df._node_id(NULLIF(j.node, -1))::varchar(8) AS node_id,
+       df._wait_kind(n.node->>'t') AS kind,
+       df._wait_subject(n.node, j.gen, j.attempts, i.policy) AS waits_for,
        j.recorded_at AS since,
        j.due AS until
 FROM df.instances i
 JOIN df.journal j ON j.instance_id = i.id AND j.state = 'waiting'
 JOIN df.programs p ON p.owner = i.submitted_by AND p.hash = i.program
-CROSS JOIN LATERAL (SELECT p.nodes->j.node AS node OFFSET 0) AS n
+CROSS JOIN LATERAL (SELECT p.nodes->NULLIF(j.node, -1) AS node OFFSET 0) AS n
 WHERE i.status = 'running'
   AND (i.submitted_by = (SELECT quote_ident(current_user)::regrole)
+       OR NOT (SELECT row_security_active('df.instances'::regclass)))
+UNION ALL
+SELECT i.id, i.label, i.submitted_by, NULL, 'paused', i.pause_reason, i.updated_at, NULL
+FROM df.instances i
+WHERE i.status = 'paused'
+  AND (i.submitted_by = (SELECT quote_ident(current_user)::regrole)
        OR NOT (SELECT row_security_active('df.instances'::regclass)));
-COMMENT ON VIEW df.waiting IS 'What running instances wait for: timers, schedules and signals, since when and until when.';
+COMMENT ON VIEW df.waiting IS
+    'What running instances wait for (timers, schedules, signals, another try, a timeout), since when and until when; and the paused.';
+
+-- Of what failed only the latest is kept: see df.attempts for what goes when.
+CREATE FUNCTION df.instance_attempts(instance_id text)
+RETURNS TABLE (node_id text, node_type text, generation text, attempt integer, message text, sqlstate text,
+               http_status integer, failed_at timestamptz, next_at timestamptz)
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT df._node_id(a.node), p.nodes->a.node->>'t', a.gen, a.attempt, e.error->>'message', e.error->>'sqlstate',
+           (e.error->>'http_status')::integer, a.failed_at, a.next_at
+    FROM df.attempts a
+    JOIN df.instances i ON i.id = a.instance_id
+    JOIN df.programs p ON p.owner = i.submitted_by AND p.hash = i.program
+    CROSS JOIN LATERAL (SELECT a.error::json AS error) AS e
+    WHERE a.instance_id = $1
+    ORDER BY a.failed_at, a.node, a.attempt
+$$;
+COMMENT ON FUNCTION df.instance_attempts(text) IS
+    'Tries of one instance that failed and were, or are to be, followed by another: of steps, retries and loops, oldest first.';
+
+CREATE FUNCTION df.instance_undos(instance_id text)
+RETURNS TABLE (node_id text, generation text, undo_id text, state text, error text, recorded_at timestamptz)
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT df._node_id(u.node), u.gen, df._node_id((p.nodes->u.node->>'r')::integer), u.state,
+           u.error::json->>'message', u.recorded_at
+    FROM df.undos u
+    JOIN df.instances i ON i.id = u.instance_id
+    JOIN df.programs p ON p.owner = i.submitted_by AND p.hash = i.program
+    WHERE u.instance_id = $1
+    ORDER BY u.seq DESC
+$$;
+COMMENT ON FUNCTION df.instance_undos(text) IS
+    'What one instance would undo if it failed, or has undone: in the order in which that happens, the latest first.';
 
 -- The table of workers also holds the hashes of their secrets, so nobody is granted that: this is what operators read.
 CREATE VIEW df.workers AS

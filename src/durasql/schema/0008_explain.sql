@@ -171,7 +171,8 @@ BEGIN
         RETURN format('No nodes found for instance ''%s''', p_instance);
     END IF;
     shown := CASE i.status WHEN 'completed' THEN '✓ Completed' WHEN 'failed' THEN '✗ Failed'
-                           WHEN 'cancelled' THEN '✗ Failed' WHEN 'running' THEN '⏳ Running' ELSE '○ ' || i.status END;
+                           WHEN 'cancelled' THEN '✗ Failed' WHEN 'running' THEN '⏳ Running'
+                           WHEN 'compensated' THEN '✗ Compensated' WHEN 'stuck' THEN '✗ Stuck' WHEN 'paused' THEN '⏸ Paused' ELSE '○ ' || i.status END;
     output := df._cut(df._instance_output(i.status, i.output, i.cancel_reason), 60, 57);
     RETURN concat_ws(E'\n',
         'Instance: ' || i.id || coalesce(' (' || i.label || ')', ''),

@@ -28,6 +28,7 @@ AS $$
            ('SELECT', 'df.journal'),
            ('SELECT', 'df.attempts'),
            ('SELECT', 'df.undos'),
+           ('SELECT, INSERT (instance_id, origin, node)', 'df.forks'),
            ('SELECT', 'df._nodes'),
            ('SELECT', 'df.nodes'),
            ('SELECT', 'df.waiting')

@@ -5,7 +5,7 @@
 -- asked for. Limits are settings; `retention_days:<label>` and `retention_count:<label>` override them for one label.
 
 CREATE INDEX instances_expiry_idx ON df.instances ((coalesce(completed_at, created_at)), id)
-    WHERE status IN ('completed', 'failed', 'cancelled');
+    WHERE status IN ('completed', 'failed', 'cancelled', 'compensated', 'stuck');
 
 -- Serves the foreign key's check when a program is removed.
 CREATE INDEX instances_program_idx ON df.instances (program, submitted_by);
@@ -27,11 +27,11 @@ AS $$
 BEGIN
     IF p_label IS NOT NULL THEN
         SELECT coalesce(i.completed_at, i.created_at), i.id INTO at, id FROM df.instances i
-        WHERE i.label = p_label AND i.status IN ('completed', 'failed', 'cancelled')
+        WHERE i.label = p_label AND i.status IN ('completed', 'failed', 'cancelled', 'compensated', 'stuck')
         ORDER BY 1 DESC, 2 DESC OFFSET p_keep LIMIT 1;
     ELSE
         SELECT coalesce(i.completed_at, i.created_at), i.id INTO at, id FROM df.instances i
-        WHERE i.status IN ('completed', 'failed', 'cancelled') AND (i.label IS NULL OR i.label <> ALL (p_except))
+        WHERE i.status IN ('completed', 'failed', 'cancelled', 'compensated', 'stuck') AND (i.label IS NULL OR i.label <> ALL (p_except))
         ORDER BY coalesce(i.completed_at, i.created_at) DESC, i.id DESC OFFSET p_keep LIMIT 1;
     END IF;
 END
@@ -52,7 +52,7 @@ DECLARE
 BEGIN
     RETURN QUERY
     SELECT i.id::text FROM df.instances i
-    WHERE i.status IN ('completed', 'failed', 'cancelled')
+    WHERE i.status IN ('completed', 'failed', 'cancelled', 'compensated', 'stuck')
       AND coalesce(i.completed_at, i.created_at) <= horizon
       AND (coalesce(i.completed_at, i.created_at) < aged
            OR (coalesce(i.completed_at, i.created_at), i.id::text) <= (surplus.at, surplus.id))
@@ -75,10 +75,11 @@ BEGIN
     -- An instance that somebody is touching right now can wait for the next pass.
     SELECT array_agg(l.id) INTO locked FROM (
         SELECT i.id::text FROM df.instances i
-        WHERE i.id = ANY (p_ids) AND i.status IN ('completed', 'failed', 'cancelled') FOR UPDATE SKIP LOCKED) AS l;
+        WHERE i.id = ANY (p_ids) AND i.status IN ('completed', 'failed', 'cancelled', 'compensated', 'stuck') FOR UPDATE SKIP LOCKED) AS l;
     DELETE FROM df.journal j WHERE j.instance_id = ANY (locked);
     DELETE FROM df.attempts a WHERE a.instance_id = ANY (locked);
     DELETE FROM df.undos u WHERE u.instance_id = ANY (locked);
+    DELETE FROM df.forks f WHERE f.instance_id = ANY (locked);
     DELETE FROM df.signals s WHERE s.instance_id = ANY (locked);
     DELETE FROM df.instances i WHERE i.id = ANY (locked);
     RETURN coalesce(array_length(locked, 1), 0);

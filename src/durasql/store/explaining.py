@@ -85,6 +85,11 @@ class Session:
         return [str(row[0]) for row in self._rows("relations")]
 
     @cached_property
+    def columns(self) -> list[tuple[str, str]]:
+        """Names of relations, without schemas, and of their columns."""
+        return [(str(row[0]), str(row[1])) for row in self._rows("columns")]
+
+    @cached_property
     def functions(self) -> list[str]:
         """What could be called."""
         return [str(row[0]) for row in self._rows("functions")]

@@ -23,6 +23,7 @@ _BY_TYPE: Final = ("42883", "42725", "42P18", "42804", "42846", "42P08", "42P38"
 _NOT_NOW: Final = ("55P03", "57014", "25006", "40P01", "53200")
 _EXISTS: Final = ("42P07", "42710", "42723", "42P06")
 _RELATION: Final = re.compile(r'relation "(.+)" does not exist')
+_COLUMN: Final = re.compile(r'column "(.+)" of relation "(.+)" does not exist')
 _FUNCTION: Final = re.compile(r"(?:function|procedure) ([\w.]+)\(")
 _DENIED: Final = re.compile(r"permission denied for (\w+(?: \w+)?) (\S+)$")
 _WORD: Final = re.compile(
@@ -37,6 +38,8 @@ class Catalog(Protocol):
     def user(self) -> str: ...
     @property
     def relations(self) -> list[str]: ...
+    @property
+    def columns(self) -> list[tuple[str, str]]: ...
     @property
     def functions(self) -> list[str]: ...
 
@@ -110,6 +113,8 @@ def _hint(statement: Statement, catalog: Catalog) -> str | None:
     if denied := _DENIED.search(message):
         kind = "" if denied[1] in ("table", "view") else f"{denied[1].upper()} "
         return f"planned as {catalog.user}; the owner can GRANT … ON {kind}{denied[2]} TO {catalog.user}"
+    if column := _COLUMN.search(message):
+        return _nearest(column[1], [name for relation, name in catalog.columns if relation == column[2]])
     if relation := _RELATION.search(message):
         return _nearest(relation[1], catalog.relations)
     if _unknown_function(statement.refusal, catalog):

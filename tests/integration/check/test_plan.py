@@ -53,7 +53,7 @@ BAD = {
         "wrong",
         "",
     ),
-    "insert": ("'INSERT INTO orders (idd) VALUES (1)'", "E241", "idd", ""),
+    "insert": ("'INSERT INTO orders (idd) VALUES (1)'", "E241", "idd", "did you mean id?"),
     "arithmetic": ("'SELECT 1/0'", "E243", "'SELECT 1/0'", ""),
     "grouping": ("'SELECT id, count(*) FROM orders'", "E243", "id", ""),
     "types": ("'SELECT 1' |=> 'a' ~> 'SELECT lower(orders.day + $a::text) FROM orders'", "W241", "+", ""),

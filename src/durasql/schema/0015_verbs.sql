@@ -1,0 +1,476 @@
+-- 0015 verbs: what an operator does with instances: pause and resume them, resume failed ones, fork them.
+--
+-- In: the id of an instance that the caller may see. Out: its row, changed by the caller under row-level security; what
+-- follows from it (the journal, the engine's columns) is done by triggers. All of it belongs to the caller's transaction.
+
+CREATE FUNCTION df._refuse_verb(verb text, instance_id text, status text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION 'cannot % instance %: it is %', verb, instance_id, status
+        USING ERRCODE = 'object_not_in_prerequisite_state',
+              HINT = CASE
+                  WHEN status = 'paused' THEN format('SELECT df.resume(''%s'') lets it go on.', instance_id)
+                  WHEN status IN ('pending', 'running') AND verb = 'resume' THEN 'Only paused instances are resumed.'
+                  WHEN status IN ('pending', 'running') THEN format('It goes on by itself; SELECT df.cancel(''%s'') stops it.', instance_id)
+                  WHEN status IN ('failed', 'stuck') THEN format('SELECT df.retry_instance(''%s'') resumes it where it failed.', instance_id)
+                  WHEN verb <> 'retry' THEN 'It is over.'
+                  WHEN status = 'compensated' THEN format('What it had done was undone. SELECT df.fork(''%s'', ''00000000'') runs it anew, with its variables of then.', instance_id)
+                  ELSE format('SELECT df.fork(''%s'', node) runs a copy of it from one of its steps on.', instance_id)
+              END;
+END $$;
+COMMENT ON FUNCTION df._refuse_verb(text, text, text) IS 'Says why a verb does not apply to an instance, and what does.';
+
+-- ---------------------------------------------------------------------------------------------------------
+-- Pausing
+-- ---------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION df.pause(instance_id text, reason text DEFAULT 'Paused by user') RETURNS text
+LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    found_status text := df._require_instance(instance_id);
+BEGIN
+    UPDATE df.instances i SET status = 'paused', pause_reason = reason, updated_at = clock_timestamp()
+    WHERE i.id = pause.instance_id AND i.status IN ('pending', 'running');
+    IF NOT FOUND THEN
+        found_status := df._require_instance(instance_id);
+        IF found_status <> 'paused' THEN
+            PERFORM df._refuse_verb('pause', instance_id, found_status);
+        END IF;
+        RETURN format('Instance %s is paused already', instance_id);
+    END IF;
+    RETURN format('Instance %s paused: %s', instance_id, reason);
+END
+$$;
+COMMENT ON FUNCTION df.pause(text, text) IS
+    'Lets an instance rest until df.resume; a step that is being executed is rolled back and runs again afterwards.';
+
+-- Whoever holds the instance loses it, as when it is cancelled. One that was never begun has nobody to be kept out, and
+-- shall not look as if it had been.
+CREATE FUNCTION df._on_pause() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    NEW.epoch := OLD.epoch + CASE WHEN OLD.status = 'running' THEN 1 ELSE 0 END;
+    NEW.due := NULL;
+    NEW.worker := NULL;
+    PERFORM pg_notify('df', 'c:' || OLD.id);
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION df._on_pause() IS 'Takes a paused instance out of its worker''s hands.';
+REVOKE ALL ON FUNCTION df._on_pause() FROM PUBLIC;
+
+CREATE TRIGGER instances_pause BEFORE UPDATE OF status ON df.instances
+    FOR EACH ROW WHEN (NEW.status = 'paused' AND OLD.status IN ('pending', 'running'))
+    EXECUTE FUNCTION df._on_pause();
+
+CREATE FUNCTION df.resume(instance_id text) RETURNS text
+LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM df._require_instance(instance_id);
+    UPDATE df.instances i SET status = 'running', pause_reason = NULL, updated_at = clock_timestamp()
+    WHERE i.id = resume.instance_id AND i.status = 'paused';
+    IF NOT FOUND THEN
+        PERFORM df._refuse_verb('resume', instance_id, df._require_instance(instance_id));
+    END IF;
+    RETURN format('Instance %s resumed', instance_id);
+END
+$$;
+COMMENT ON FUNCTION df.resume(text) IS 'Lets a paused instance go on; what fell due meanwhile happens now.';
+
+CREATE FUNCTION df._on_resume() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    NEW.status := CASE WHEN OLD.epoch = 0 THEN 'pending' ELSE 'running' END;
+    NEW.pause_reason := NULL;
+    NEW.due := clock_timestamp();
+    NEW.setbacks := 0;
+    PERFORM df._wake();
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION df._on_resume() IS 'Makes a paused instance due.';
+REVOKE ALL ON FUNCTION df._on_resume() FROM PUBLIC;
+
+CREATE TRIGGER instances_resume BEFORE UPDATE OF status ON df.instances
+    FOR EACH ROW WHEN (OLD.status = 'paused' AND NEW.status IN ('pending', 'running') AND NEW.worker IS NULL)
+    EXECUTE FUNCTION df._on_resume();
+
+-- ---------------------------------------------------------------------------------------------------------
+-- Resuming where it failed
+-- ---------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION df._outer_gen(gen text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN regexp_replace($1, '\.?[0-9]+$', '');
+COMMENT ON FUNCTION df._outer_gen(text) IS 'The generation around a LOOP or RETRY, from its own row''s.';
+
+CREATE FUNCTION df._is_within(node integer, root integer, nodes jsonb) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- Numbers are given in pre-order: what is above has a smaller one.
+    WHILE node > root LOOP
+        node := (nodes->node->>'p')::integer;
+    END LOOP;
+    RETURN node IS NOT DISTINCT FROM root;
+END $$;
+COMMENT ON FUNCTION df._is_within(integer, integer, jsonb) IS 'Whether a node is another one or stands below it.';
+
+-- Down from `p_root`, along the rows that failed. What is to become of each:
+--   forget  it runs again: a step, or something around one
+--   repeat  a LOOP or RETRY, which goes on in the generation or attempt that failed
+--   after   a loop that goes on after failures, whose condition failed behind a failed body: the body's failure stays
+--   reset   a cleanup that has run and will have to run again, with all below it
+-- A failure that a handler took care of is not undone; when the handler failed, only that is run again.
+CREATE FUNCTION df._failed_nodes(p_instance text, p_nodes jsonb, p_root integer DEFAULT 0, p_gen text DEFAULT '')
+RETURNS TABLE (node integer, action text)
+LANGUAGE plpgsql STABLE ROWS 5 SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    stack integer[] := ARRAY[p_root];
+    around text[] := ARRAY[p_gen];
+    top integer := 1;
+    at integer;
+    entry record;
+    info jsonb;
+    kind text;
+    bodies integer[];
+    failed integer[];
+BEGIN
+    WHILE top > 0 LOOP
+        at := stack[top];
+        info := p_nodes->at;
+        kind := info->>'t';
+        SELECT j.state, j.gen INTO entry FROM df.journal j
+        WHERE j.instance_id = p_instance AND j.node = at AND j.state IN ('failed', 'broken')
+          AND around[top] = CASE WHEN kind IN ('LOOP', 'RETRY') THEN df._outer_gen(j.gen) ELSE j.gen END;
+        top := top - 1;
+        CONTINUE WHEN NOT FOUND;
+        bodies := array_remove(ARRAY[(info->>'l')::integer, (info->>'r')::integer, (info->>'c')::integer]
+            || ARRAY(SELECT x::integer FROM jsonb_array_elements_text(coalesce(info->'x', '[]')) x), NULL);
+        SELECT coalesce(array_agg(j.node), '{}') INTO failed FROM df.journal j
+        WHERE j.instance_id = p_instance AND j.node = ANY (bodies) AND j.state IN ('failed', 'broken')
+          AND entry.gen = CASE WHEN p_nodes->j.node->>'t' IN ('LOOP', 'RETRY') THEN df._outer_gen(j.gen) ELSE j.gen END;
+        node := at;
+        action := CASE WHEN kind IN ('LOOP', 'RETRY') THEN 'repeat' ELSE 'forget' END;
+        CASE
+            WHEN kind = 'UNDO' THEN
+                bodies := bodies[1:1];
+            WHEN kind = 'CATCH' THEN
+                bodies := CASE WHEN bodies[2] = ANY (failed) THEN bodies[2:2] ELSE bodies[1:1] END;
+            WHEN kind = 'FINALLY' THEN
+                IF bodies[1] = ANY (failed) THEN
+                    RETURN QUERY SELECT bodies[2], 'reset'::text;
+                    bodies := bodies[1:1];
+                ELSE
+                    bodies := bodies[2:2];
+                END IF;
+            WHEN kind = 'LOOP' AND (info->>'q')::jsonb->>'continue_on_failure' = 'true' AND bodies[1] = ANY (failed) THEN
+                action := 'after';
+                bodies := bodies[2:2];
+            ELSE NULL;
+        END CASE;
+        RETURN NEXT;
+        FOREACH at IN ARRAY bodies LOOP
+            IF at = ANY (failed) THEN
+                top := top + 1;
+                stack[top] := at;
+                around[top] := entry.gen;
+            END IF;
+        END LOOP;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION df._failed_nodes(text, jsonb, integer, text) IS
+    'What df.retry_instance does with the journal of a failed instance, or of one failed undo.';
+
+CREATE FUNCTION df.retry_instance(instance_id text) RETURNS text
+LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    holder text;
+BEGIN
+    PERFORM df._require_instance(instance_id);
+    SELECT h.id INTO holder FROM df.instances i
+    JOIN df.instances h ON h.submitted_by = i.submitted_by AND h.key = i.key AND h.status IN ('pending', 'running', 'paused')
+    WHERE i.id = retry_instance.instance_id AND i.status IN ('failed', 'stuck');
+    IF FOUND THEN
+        RAISE EXCEPTION 'cannot retry instance %: its key is taken by instance %', instance_id, holder
+            USING ERRCODE = 'unique_violation', HINT = 'Wait until that one is over, or cancel it.';
+    END IF;
+    UPDATE df.instances i SET status = 'running', updated_at = clock_timestamp()
+    WHERE i.id = retry_instance.instance_id AND i.status IN ('failed', 'stuck');
+    IF NOT FOUND THEN
+        PERFORM df._refuse_verb('retry', instance_id, df._require_instance(instance_id));
+    END IF;
+    RETURN format('Instance %s resumed where it failed', instance_id);
+END
+$$;
+COMMENT ON FUNCTION df.retry_instance(text) IS
+    'Resumes a failed instance at the step that failed, or a stuck one at its undo; all before that is kept.';
+
+-- After this a worker finds a journal that could have been written by a run that has not failed yet.
+CREATE FUNCTION df._rewind(p_instance text, p_nodes jsonb, p_root integer, p_gen text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    failed record;
+BEGIN
+    FOR failed IN SELECT * FROM df._failed_nodes(p_instance, p_nodes, p_root, p_gen) LOOP
+        IF failed.action IN ('repeat', 'after') THEN
+            UPDATE df.journal j
+            SET state = CASE failed.action WHEN 'after' THEN 'waiting' ELSE 'looping' END, value = NULL, refs = NULL, columns = NULL,
+                due = CASE failed.action WHEN 'after' THEN clock_timestamp() END,
+                attempts = CASE p_nodes->failed.node->>'t' WHEN 'RETRY' THEN substring(j.gen FROM '[0-9]+$')::integer
+                                                           ELSE j.attempts END
+            WHERE j.instance_id = p_instance AND j.node = failed.node;
+        ELSE
+            DELETE FROM df.journal j
+            WHERE j.instance_id = p_instance
+              AND (j.node = failed.node OR failed.action = 'reset' AND df._is_within(j.node, failed.node, p_nodes));
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION df._rewind(text, jsonb, integer, text) IS 'Takes back what failed, from the journal of an instance or of one undo.';
+REVOKE ALL ON FUNCTION df._rewind(text, jsonb, integer, text) FROM PUBLIC;
+
+CREATE FUNCTION df._on_retry() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    nodes jsonb := (SELECT p.nodes FROM df.programs p WHERE p.owner = OLD.submitted_by AND p.hash = OLD.program);
+    undo df.undos;
+BEGIN
+    IF OLD.status = 'failed' THEN
+        PERFORM df._rewind(OLD.id, nodes, 0, '');
+        DELETE FROM df.journal j WHERE j.instance_id = OLD.id AND j.node = -1;
+        NEW.policy := NULLIF(OLD.policy - 'deadline', '{}');
+    ELSE
+        FOR undo IN SELECT * FROM df.undos u WHERE u.instance_id = OLD.id AND u.state = 'failed' LOOP
+            PERFORM df._rewind(OLD.id, nodes, (nodes->undo.node->>'r')::integer, undo.gen);
+        END LOOP;
+        UPDATE df.undos u SET state = 'ready', error = NULL WHERE u.instance_id = OLD.id AND u.state = 'failed';
+        -- Unless it is the deadline that the undos are about, the run may go on behind them.
+        IF NOT EXISTS (SELECT FROM df.journal j WHERE j.instance_id = OLD.id AND j.node = -1 AND j.state = 'failed') THEN
+            NEW.policy := NULLIF(OLD.policy - 'deadline', '{}');
+        END IF;
+    END IF;
+    NEW.output := NULL;
+    NEW.completed_at := NULL;
+    NEW.epoch := OLD.epoch + 1;
+    NEW.due := clock_timestamp();
+    NEW.worker := NULL;
+    NEW.setbacks := 0;
+    PERFORM df._wake();
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION df._on_retry() IS 'Makes a failed instance due again, at the step that failed.';
+REVOKE ALL ON FUNCTION df._on_retry() FROM PUBLIC;
+
+CREATE TRIGGER instances_retry BEFORE UPDATE OF status ON df.instances
+    FOR EACH ROW WHEN (OLD.status IN ('failed', 'stuck') AND NEW.status = 'running' AND NEW.worker IS NULL)
+    EXECUTE FUNCTION df._on_retry();
+
+-- ---------------------------------------------------------------------------------------------------------
+-- Forking: a copy of an instance that goes on from one of its steps
+-- ---------------------------------------------------------------------------------------------------------
+
+-- A row is an instance that was forked: its owner puts it there, and the trigger copies what came before.
+CREATE TABLE df.forks (
+    instance_id varchar(8) NOT NULL,
+    origin varchar(8) NOT NULL,
+    node integer NOT NULL,
+    forked_by regrole NOT NULL DEFAULT (quote_ident(current_user))::regrole,
+    forked_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT forks_pkey PRIMARY KEY (instance_id)
+);
+COMMENT ON TABLE df.forks IS 'Which instances are copies, of which others and from which step.';
+ALTER TABLE df.forks ENABLE ROW LEVEL SECURITY;
+CREATE POLICY forks_user_isolation ON df.forks
+    USING (forked_by = (quote_ident(current_user))::regrole)
+    WITH CHECK (forked_by = (quote_ident(current_user))::regrole);
+
+-- The generation in which a node runs, or would run next, by the rows of the loops and retries around it.
+CREATE FUNCTION df._current_gen(p_instance text, p_nodes jsonb, p_node integer) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    path integer[] := '{}';
+    at integer := (p_nodes->p_node->>'p')::integer;
+    around text := '';
+    own text;
+BEGIN
+    WHILE at IS NOT NULL LOOP
+        IF p_nodes->at->>'t' IN ('LOOP', 'RETRY') THEN
+            path := at || path;
+        END IF;
+        at := (p_nodes->at->>'p')::integer;
+    END LOOP;
+    FOREACH at IN ARRAY path LOOP
+        SELECT j.gen INTO own FROM df.journal j WHERE j.instance_id = p_instance AND j.node = at AND df._outer_gen(j.gen) = around;
+        around := CASE WHEN FOUND THEN own WHEN around = '' THEN '1' ELSE around || '.1' END;
+    END LOOP;
+    RETURN around;
+END
+$$;
+COMMENT ON FUNCTION df._current_gen(text, jsonb, integer) IS 'The generation of the loops and retries around a node.';
+
+-- Where in the journal a step began: everything with a smaller number came before it.
+CREATE FUNCTION df._fork_point(p_instance text, p_nodes jsonb, p_node integer) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    around text := df._current_gen(p_instance, p_nodes, p_node);
+    first bigint;
+    rows_inside bigint;
+    child integer := p_node;
+    at integer := (p_nodes->p_node->>'p')::integer;
+    known text;
+BEGIN
+    SELECT min(j.seq) FILTER (WHERE around = '' OR j.gen = around OR starts_with(j.gen, around || '.')), count(*) INTO first, rows_inside
+    FROM df.journal j WHERE j.instance_id = p_instance AND j.node >= p_node AND df._is_within(j.node, p_node, p_nodes);
+    WHILE at IS NOT NULL LOOP
+        IF child::text = p_nodes->at->>'r' AND (p_nodes->at->>'t' = 'UNDO' OR p_nodes->at->>'t' = 'FINALLY' AND NOT EXISTS (
+            SELECT FROM df.journal j WHERE j.instance_id = p_instance AND j.node = (p_nodes->at->>'l')::integer
+              AND j.state IN ('done', 'failed', 'broken') AND j.seq < first)) THEN
+            RAISE EXCEPTION 'cannot fork instance % at node %: it belongs to what is done when something fails',
+                p_instance, df._node_id(p_node)
+                USING ERRCODE = 'object_not_in_prerequisite_state',
+                      HINT = format('Fork at %s, whose undo or cleanup it is, or at a step before.', df._node_id(at));
+        END IF;
+        child := at;
+        at := (p_nodes->at->>'p')::integer;
+    END LOOP;
+    IF first IS NOT NULL OR p_node = 0
+       OR EXISTS (SELECT FROM df._nodes n WHERE n.instance_id = p_instance AND n.number = p_node AND n.status = 'running') THEN
+        RETURN coalesce(first, 9223372036854775807);
+    END IF;
+    SELECT string_agg(n.id, ', ' ORDER BY n.number) INTO known
+    FROM (SELECT n.id, n.number FROM df._nodes n
+          WHERE n.instance_id = p_instance AND n.status IN ('completed', 'failed', 'running') ORDER BY n.number LIMIT 20) AS n;
+    RAISE EXCEPTION 'cannot fork instance % at node %: %', p_instance, df._node_id(p_node),
+        CASE WHEN rows_inside > 0 THEN 'what it did belongs to an earlier iteration of the loop around it, which is gone'
+             ELSE 'it was never reached' END
+        USING ERRCODE = 'object_not_in_prerequisite_state',
+              HINT = format('What was reached: %s. SELECT * FROM df.instance_nodes(''%s'') shows them.', coalesce(known, '00000000'), p_instance);
+END
+$$;
+COMMENT ON FUNCTION df._fork_point(text, jsonb, integer) IS 'The first journal entry of a step, or why nothing can be forked there.';
+
+CREATE FUNCTION df.fork(instance_id text, node text) RETURNS text
+LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    origin df.instances;
+    known integer;
+    made text;
+BEGIN
+    PERFORM df._require_instance(instance_id);
+    SELECT * INTO STRICT origin FROM df.instances i WHERE i.id = fork.instance_id;
+    IF origin.submitted_by <> quote_ident(current_user)::regrole THEN
+        RAISE EXCEPTION 'instance % was started by role %', instance_id, origin.submitted_by
+            USING ERRCODE = 'insufficient_privilege', HINT = 'A copy runs as whoever forks it, so only that role can.';
+    END IF;
+    SELECT jsonb_array_length(p.nodes) INTO known FROM df.programs p WHERE p.owner = origin.submitted_by AND p.hash = origin.program;
+    IF node !~ '^[0-9A-Fa-f]{8}$' OR ('x0' || substr(node, 2))::bit(32)::integer >= known OR left(node, 1) <> '0' THEN
+        RAISE EXCEPTION 'instance % has no node %', instance_id, left(node, 50)
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = format('Node ids are those of df.instance_nodes, 00000000 to %s.', df._node_id(known - 1));
+    END IF;
+    PERFORM df._admit(origin.database);
+    made := df._insert_governed(origin.label, origin.database, origin.program, origin.search_path, origin.vars,
+        -- As much time as the first one had.
+        CASE WHEN origin.policy ? 'deadline'
+             THEN origin.policy || jsonb_build_object('deadline', df._deadline(
+                 now() + ((origin.policy->>'deadline')::timestamptz - origin.created_at)))
+             ELSE origin.policy END, NULL, NULL);
+    INSERT INTO df.forks (instance_id, origin, node) VALUES (made, origin.id, ('x' || node)::bit(32)::integer);
+    PERFORM df._wake();
+    RETURN made;
+END
+$$;
+COMMENT ON FUNCTION df.fork(text, text) IS
+    'Starts a copy of an instance that goes on from one of its steps, with everything before it as it was; returns the new id.';
+
+-- The copied rows must be read by whoever claims the instance first, as if a worker had been there before: hence its epoch.
+CREATE FUNCTION df._on_fork() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    copy df.instances;
+    nodes jsonb;
+    around integer[] := '{}';
+    at integer := NEW.node;
+    first bigint;
+BEGIN
+    SELECT * INTO copy FROM df.instances i
+    WHERE i.id = NEW.instance_id AND i.submitted_by = NEW.forked_by AND i.status = 'pending' AND i.epoch = 0 FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'instance % is not one that can become a copy', NEW.instance_id
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Use df.fork(), which starts one.';
+    END IF;
+    -- Nobody writes the origin's journal while it is copied.
+    PERFORM FROM df.instances i
+    WHERE i.id = NEW.origin AND i.submitted_by = NEW.forked_by AND i.program = copy.program FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'Instance not found or access denied: %', NEW.origin USING ERRCODE = 'no_data_found';
+    END IF;
+    SELECT p.nodes INTO nodes FROM df.programs p WHERE p.owner = copy.submitted_by AND p.hash = copy.program;
+    first := df._fork_point(NEW.origin, nodes, NEW.node);
+    LOOP
+        at := (nodes->at->>'p')::integer;
+        EXIT WHEN at IS NULL;
+        around := around || at;
+    END LOOP;
+    PERFORM df._copy_history(NEW.origin, NEW.instance_id, nodes, NEW.node, around, first);
+    UPDATE df.instances i SET epoch = 1 WHERE i.id = NEW.instance_id;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION df._on_fork() IS 'Gives a forked instance the history of its origin.';
+REVOKE ALL ON FUNCTION df._on_fork() FROM PUBLIC;
+
+CREATE TRIGGER forks_copy BEFORE INSERT ON df.forks FOR EACH ROW EXECUTE FUNCTION df._on_fork();
+
+-- Waits are not copied, they begin anew. Loops and retries around the step, and those beside it whose current generation had
+-- begun before it, go on in that generation.
+CREATE FUNCTION df._copy_history(p_origin text, p_copy text, p_nodes jsonb, p_node integer, p_around integer[], p_first bigint)
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    since timestamptz := coalesce((SELECT min(j.recorded_at) FROM df.journal j WHERE j.instance_id = p_origin AND j.seq = p_first), 'infinity');
+BEGIN
+    INSERT INTO df.journal (instance_id, node, gen, seq, state, value, refs, columns, names, attempts, started_at, recorded_at)
+    SELECT p_copy, j.node, j.gen, j.seq, j.state, j.value, j.refs, j.columns, j.names, j.attempts, j.started_at, j.recorded_at
+    FROM df.journal j
+    WHERE j.instance_id = p_origin AND j.node >= 0 AND j.seq < p_first AND j.state IN ('done', 'failed', 'broken', 'looping')
+      AND j.node <> ALL (p_around) AND NOT df._is_within(j.node, p_node, p_nodes);
+    INSERT INTO df.journal (instance_id, node, gen, seq, state, names, attempts, recorded_at)
+    SELECT p_copy, j.node, j.gen, 0, 'looping', j.names,
+           CASE p_nodes->j.node->>'t' WHEN 'RETRY' THEN substring(j.gen FROM '[0-9]+$')::integer ELSE j.attempts END, j.recorded_at
+    FROM df.journal j
+    WHERE j.instance_id = p_origin AND p_nodes->j.node->>'t' IN ('LOOP', 'RETRY') AND j.node >= 0
+      AND (j.node = ANY (p_around)
+           OR j.seq >= p_first AND NOT df._is_within(j.node, p_node, p_nodes)
+              AND EXISTS (SELECT FROM df.journal b
+                          WHERE b.instance_id = p_origin AND b.node > j.node AND b.seq < p_first
+                            AND (b.gen = j.gen OR starts_with(b.gen, j.gen || '.')) AND df._is_within(b.node, j.node, p_nodes)))
+    ON CONFLICT DO NOTHING;
+    INSERT INTO df.attempts (instance_id, node, gen, attempt, error, next_at, failed_at)
+    SELECT p_copy, a.node, a.gen, a.attempt, a.error, a.next_at, a.failed_at FROM df.attempts a
+    WHERE a.instance_id = p_origin AND a.failed_at < since AND NOT df._is_within(a.node, p_node, p_nodes);
+    -- What was undone after the step had completed when the step began.
+    INSERT INTO df.undos (instance_id, node, gen, seq, state, names, error, recorded_at)
+    SELECT p_copy, u.node, u.gen, u.seq, CASE WHEN u.state = 'done' AND u.recorded_at < since THEN 'done' ELSE 'ready' END,
+           u.names, NULL, u.recorded_at
+    FROM df.undos u
+    WHERE u.instance_id = p_origin AND u.seq < p_first AND NOT df._is_within(u.node, p_node, p_nodes);
+END
+$$;
+COMMENT ON FUNCTION df._copy_history(text, text, jsonb, integer, integer[], bigint) IS 'Copies what an instance had done before a step.';
+REVOKE ALL ON FUNCTION df._copy_history(text, text, jsonb, integer, integer[], bigint) FROM PUBLIC;
