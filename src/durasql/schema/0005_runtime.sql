@@ -103,6 +103,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT coalesce(sum(64 + octet_length(j.gen) + coalesce(octet_length(j.value), 0) + coalesce(octet_length(j.names), 0)
                         + coalesce(octet_length(j.columns), 0)), 0)
+           + coalesce((SELECT sum(64 + octet_length(u.gen) + coalesce(octet_length(u.names), 0) + coalesce(octet_length(u.error), 0))
+                       FROM df.undos u WHERE u.instance_id = p_instance), 0)
     FROM df.journal j WHERE j.instance_id = p_instance
 $$;
 COMMENT ON FUNCTION df._journal_bytes(text) IS 'Bytes of the journal of one instance.';
@@ -114,7 +116,7 @@ REVOKE ALL ON FUNCTION df._journal_bytes(text) FROM PUBLIC;
 CREATE FUNCTION df._claim(p_worker integer, p_token text, p_limit integer, p_only text DEFAULT NULL,
                           p_but oid[] DEFAULT NULL, p_after timestamptz DEFAULT NULL, p_after_id text DEFAULT NULL)
 RETURNS TABLE (id text, epoch bigint, role text, superuser boolean, label text, database text, program text,
-               owner oid, search_path text, vars jsonb, history json, inbox json, now timestamptz, heavy boolean,
+               owner oid, search_path text, vars jsonb, policy jsonb, history json, inbox json, now timestamptz, heavy boolean,
                since timestamptz)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 -- A plan made while the table was small is kept while it grows: it must walk the queue's index and stop at the limit.
@@ -159,7 +161,7 @@ BEGIN
     -- that another worker claimed, advanced and put back before it got the lock: it would not see what that one wrote.
     RETURN QUERY
     SELECT c.id::text, c.epoch, r.rolname::text, r.rolsuper, c.label, c.database, c.program, c.submitted_by::oid,
-           c.search_path, c.vars,
+           c.search_path, c.vars, c.policy,
            CASE WHEN c.epoch > 1 AND NOT luggage.heavy THEN df._history(c.id) END,
            -- Signals may have come before the first claim; written out, since it is on the way of every instance.
            CASE WHEN NOT luggage.heavy THEN (SELECT json_agg(json_build_array(s.id, s.name, s.data) ORDER BY s.id)
@@ -180,11 +182,14 @@ COMMENT ON FUNCTION df._claim(integer, text, integer, text, oid[], timestamptz, 
 CREATE FUNCTION df._history(p_instance text) RETURNS json
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT json_agg(json_build_array(j.node, j.gen, j.seq, j.state, j.value, j.columns, j.names, j.due, j.attempts)
-                    ORDER BY j.seq)
-    FROM df.journal j WHERE j.instance_id = p_instance
+    SELECT json_build_object(
+        'rows', (SELECT json_agg(json_build_array(j.node, j.gen, j.seq, j.state, j.value, j.columns, j.names, j.due, j.attempts)
+                                 ORDER BY j.seq)
+                 FROM df.journal j WHERE j.instance_id = p_instance),
+        'undos', (SELECT json_agg(json_build_array(u.node, u.gen, u.seq, u.state, u.names, u.error, u.settled) ORDER BY u.seq)
+                  FROM df.undos u WHERE u.instance_id = p_instance))
 $$;
-COMMENT ON FUNCTION df._history(text) IS 'The journal of one instance, in order, as workers read it.';
+COMMENT ON FUNCTION df._history(text) IS 'The journal of one instance and what can be undone, in order, as workers read it.';
 REVOKE ALL ON FUNCTION df._history(text) FROM PUBLIC;
 
 CREATE FUNCTION df._inbox_of(p_instance text) RETURNS json
@@ -292,13 +297,15 @@ REVOKE ALL ON FUNCTION df._stopped_by_this_step(integer, text, text, bigint) FRO
 --              members that are null may be left out
 --   p_drop     nodes whose waiting or started row is void because their branch lost
 --   p_signals  inbox rows that were taken
---   p_status   'completed' or 'failed' when the instance is over, with p_output
+--   p_status   'completed', 'failed', 'compensated' or 'stuck' when the instance is over, with p_output
 --   p_park     put the instance back; it waits for the nodes p_waits or a signal named in p_names
+--   p_policy   failed tries and what can be undone, see df._record_policy
 -- Returns the database's clock, by which workers reckon all deadlines.
 CREATE FUNCTION df._record(p_worker integer, p_token text, p_instance text, p_epoch bigint, p_rows json,
                            p_drop integer[] DEFAULT NULL, p_signals bigint[] DEFAULT NULL,
                            p_status text DEFAULT NULL, p_output text DEFAULT NULL,
-                           p_park boolean DEFAULT false, p_waits integer[] DEFAULT NULL, p_names text[] DEFAULT NULL)
+                           p_park boolean DEFAULT false, p_waits integer[] DEFAULT NULL, p_names text[] DEFAULT NULL,
+                           p_policy json DEFAULT NULL)
 RETURNS timestamptz
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -339,6 +346,9 @@ BEGIN
     IF p_signals IS NOT NULL THEN
         DELETE FROM df.signals s WHERE s.instance_id = p_instance AND s.id = ANY (p_signals);
     END IF;
+    IF p_policy IS NOT NULL THEN
+        PERFORM df._record_policy(p_instance, p_policy);
+    END IF;
     IF p_status IS NOT NULL THEN
         PERFORM df._finish(p_instance, p_status, p_output);
     ELSIF p_park THEN
@@ -347,8 +357,36 @@ BEGIN
     RETURN clock_timestamp();
 END
 $$;
-COMMENT ON FUNCTION df._record(integer, text, text, bigint, json, integer[], bigint[], text, text, boolean, integer[], text[]) IS
+COMMENT ON FUNCTION df._record(integer, text, text, bigint, json, integer[], bigint[], text, text, boolean, integer[], text[], json) IS
     'Writes journal rows and what follows from them if the claim still holds (SQLSTATE DF001 if not).';
+
+-- What few records have: {"attempts": [[node, gen, attempt, error, kept, delay], …],
+-- "undos": [[node, gen, seq, state, names, error], …]}. Of one node the tries of the current generation stay, the latest `kept`.
+CREATE FUNCTION df._record_policy(p_instance text, p_policy json) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    try json;
+BEGIN
+    FOR try IN SELECT t FROM json_array_elements(p_policy->'attempts') AS t LOOP
+        DELETE FROM df.attempts a
+        WHERE a.instance_id = p_instance AND a.node = (try->>0)::integer
+          AND (a.gen <> try->>1 OR a.attempt <= (try->>2)::integer - (try->>4)::integer);
+        INSERT INTO df.attempts AS a (instance_id, node, gen, attempt, error, next_at)
+        VALUES (p_instance, (try->>0)::integer, try->>1, (try->>2)::integer, try->>3,
+                clock_timestamp() + make_interval(secs => (try->>5)::double precision))
+        ON CONFLICT ON CONSTRAINT attempts_pkey DO UPDATE
+        SET gen = excluded.gen, error = excluded.error, next_at = excluded.next_at, failed_at = clock_timestamp();
+    END LOOP;
+    INSERT INTO df.undos AS u (instance_id, node, gen, seq, state, names, error)
+    SELECT p_instance, (n->>0)::integer, n->>1, (n->>2)::bigint, n->>3, n->>4, n->>5
+    FROM json_array_elements(p_policy->'undos') AS n
+    ON CONFLICT ON CONSTRAINT undos_pkey DO UPDATE
+    SET state = excluded.state, error = excluded.error, settled = excluded.seq, recorded_at = clock_timestamp();
+END
+$$;
+COMMENT ON FUNCTION df._record_policy(text, json) IS 'Writes failed tries and what can be undone.';
+REVOKE ALL ON FUNCTION df._record_policy(text, json) FROM PUBLIC;
 
 CREATE FUNCTION df._finish(p_instance text, p_status text, p_output text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
