@@ -6,7 +6,7 @@ makes sure of both kinds of loss.
 
 What fits on a line stays on one. Otherwise operators begin lines, parentheses indent what they hold, and a
 call has one argument a line. A comment behind code stays behind it; one on a line of its own stays before
-the lexeme that follows.
+the lexeme that follows, and a blank line between comments or behind one stays, too.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class _Word:
     kind: str
     text: str
     before: list[str] = field(default_factory=list)
+    """Comments on lines of their own; an empty one is a blank line."""
     behind: list[str] = field(default_factory=list)
     blank: bool = False
     """A blank line stood before it or before its first comment."""
@@ -183,8 +184,11 @@ class _Layout:
             self._newline(0)
             self.out.append("\n")
         for comment in word.before:
-            self._newline(indent)
-            self._write(comment)
+            self._newline(indent if comment else 0)
+            if comment:
+                self._write(comment)
+            else:
+                self.out.append("\n")
             self.fresh = True
 
     def _newline(self, indent: int) -> None:
@@ -223,6 +227,8 @@ def _attached(source: Source, lexemes: list[Lexeme], comments: list[Lexeme]) -> 
         word = _Word(item.kind, _spelled(item))
         while waiting and waiting[-1].span.start < item.span.start:
             _attach(source, waiting.pop(), words, word, previous_end)
+        if word.before and _blank_before(source.text, item.span.start):
+            word.before.append("")
         previous_end = max(previous_end, item.span.end)
         start = _comment_start(comments, item.span.start, word)
         word.blank = _blank_before(source.text, start)
@@ -243,6 +249,8 @@ def _attach(source: Source, comment: Lexeme, words: list[_Word], word: _Word, pr
     if words and "\n" not in between and not word.before:
         words[-1].behind.append(comment.text.rstrip())
     else:
+        if word.before and _blank_before(source.text, comment.span.start):
+            word.before.append("")
         word.before.append(comment.text.rstrip())
 
 
@@ -250,7 +258,8 @@ def _comment_start(comments: list[Lexeme], offset: int, word: _Word) -> int:
     """Where the lines that belong to a word begin: at its first comment, if it has any."""
     if not word.before:
         return offset
-    own = [comment for comment in comments if comment.span.start < offset][-len(word.before) :]
+    count = sum(bool(comment) for comment in word.before)
+    own = [comment for comment in comments if comment.span.start < offset][-count:]
     return own[0].span.start
 
 

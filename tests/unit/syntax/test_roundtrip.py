@@ -160,3 +160,8 @@ def test_numbers_keep_the_digits_postgresql_keeps() -> None:
     for given_text, kept in given_and_kept.items():
         assert jsontext.compact(jsontext.read(given_text)) == kept
     assert jsontext.read("1.10") == Decimal("1.10")
+
+
+def test_formatting_keeps_blank_lines_around_comments() -> None:
+    text = "-- what this is\n\n-- durasql: allow W203\n'SELECT 1'\n\n-- then\n\n~> 'SELECT 2'\n\n-- end\n"
+    assert format_source(text) == text
