@@ -18,7 +18,15 @@ from durasql.doctor.patient import Patient, Request
 from durasql.errors import DurasqlError, Severity
 
 _PATIENCE: Final = 10
-"""Seconds for the connection, and for each question."""
+"""Seconds for the connection."""
+
+_CAREFULLY: Final = (
+    b"SET TRANSACTION READ ONLY; SET LOCAL search_path = pg_catalog, pg_temp;"
+    b" SET LOCAL statement_timeout = '10 s'; SET LOCAL lock_timeout = '2 s'"
+)
+"""For one transaction, because behind a pooler the next client would inherit it. The search_path is pinned:
+anybody may have made a function that fits a call better than PostgreSQL's own, and this may be a superuser.
+"""
 
 CONNECTED: Final[tuple[Check, ...]] = (
     client.old_libpq,
@@ -93,10 +101,7 @@ def _connect(request: Request) -> psycopg.Connection[tuple[object, ...]]:
         **conninfo_to_dict(request.dsn),
         "application_name": "durasql doctor",
     }
-    connection = psycopg.connect(make_conninfo("", **said), autocommit=True, prepare_threshold=None)
-    if not reaching.is_pooled(connection):  # behind a pooler the next client would inherit it
-        connection.execute(f"SET statement_timeout = {_PATIENCE * 1000}".encode())
-    return connection
+    return psycopg.connect(make_conninfo("", **said), autocommit=True, prepare_threshold=None)
 
 
 def _made(patient: Patient) -> tuple[list[Finding], int]:
@@ -115,7 +120,9 @@ def _said(check: Check, patient: Patient) -> Sequence[Finding]:
     """What a check finds; one that cannot be made says that."""
     name = check.__name__.replace("_", "-")
     try:
-        found = list(check(patient))
+        with patient.connection.transaction():
+            patient.connection.execute(_CAREFULLY)
+            found = list(check(patient))
     except (psycopg.Error, DurasqlError) as failure:
         said = " ".join(str(failure).split())
         found = [

@@ -76,13 +76,24 @@ class Patient:
     def registered(self) -> list[Registered] | None:
         """None for a login that may not see workers."""
         try:
-            return health.registered(self.connection)
+            with self.connection.transaction():
+                return health.registered(self.connection)
         except psycopg.errors.InsufficientPrivilege:
             return None
 
-    @cached_property
+    @property
     def backlog(self) -> list[Backlog]:
-        return health.backlog(self.connection)
+        """Raises the same error for each check, once the question was refused: a lock costs its wait once."""
+        if isinstance(self._backlog, psycopg.Error):
+            raise self._backlog
+        return self._backlog
+
+    @cached_property
+    def _backlog(self) -> list[Backlog] | psycopg.Error:
+        try:
+            return health.backlog(self.connection)
+        except psycopg.Error as error:
+            return error
 
     def served(self, role: str) -> bool:
         """Whether a live worker serves a role."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 
@@ -52,13 +52,9 @@ def unreachable(failure: psycopg.Error, dsn: str) -> Finding:
     return error(f"cannot connect: {said}", "Nothing works without a connection.", remedy)
 
 
-def is_pooled(connection: psycopg.Connection[Any]) -> bool:
-    """Whether the server process that answers is another than the one that the greeting named."""
-    return connection.execute("SELECT pg_backend_pid()").fetchone() != (connection.info.backend_pid,)
-
-
 def pooler(patient: Patient) -> Iterator[Finding]:
-    if is_pooled(patient.connection):
+    """The server process that answers is not the one that the greeting named."""
+    if patient.ask("SELECT pg_backend_pid()") != patient.connection.info.backend_pid:
         yield error(
             "there is a connection pooler between this machine and PostgreSQL",
             "Workers need sessions of their own, for locks, LISTEN and prepared statements; they refuse this"

@@ -12,6 +12,7 @@ import socketserver
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import TimeoutError as NotInTime
+from contextlib import suppress
 from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
@@ -23,9 +24,11 @@ from durasql.telemetry.metrics import Metrics
 from durasql_runtime.worker import Worker
 
 _PATIENCE: Final = 5.0
-"""Seconds in which the event loop has to answer, and a client has to say what it wants."""
-_MOST_CLIENTS: Final = 16
-"""Requests at a time; others wait in the listening socket's queue."""
+"""Seconds in which the event loop has to answer."""
+_DEADLINE: Final = 10.0
+"""Seconds for a whole request, however slowly a client says what it wants."""
+_MOST_CLIENTS: Final = 64
+"""Connections at a time; further ones are closed at once."""
 
 _Start = Callable[..., Any]
 _Answer = tuple[str, str]
@@ -106,6 +109,7 @@ _OK: Final = ("200 OK", "ok")
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
+    request_queue_size = _MOST_CLIENTS
 
     def __init__(self, *args: Any) -> None:
         self._places = threading.BoundedSemaphore(_MOST_CLIENTS)
@@ -118,13 +122,19 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        self._places.acquire()
-        super().process_request(request, client_address)
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        timer = threading.Timer(_DEADLINE, _hang_up, (request,))
+        timer.daemon = True
+        timer.start()
         try:
             super().process_request_thread(request, client_address)
         finally:
+            timer.cancel()
             self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -136,10 +146,14 @@ class _Server6(_Server):
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = _PATIENCE
-
     def log_message(self, format: str, *args: Any) -> None:
         """Probes come every few seconds."""
+
+
+def _hang_up(request: socket.socket) -> None:
+    """Wakes the thread that reads from it."""
+    with suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
 
 
 def _server(address: Address) -> _Server:

@@ -7,7 +7,9 @@ that the steps. Spans say what was done, when, how often and how it ended, never
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
 from collections.abc import Mapping
 from hashlib import sha256
 from importlib.metadata import entry_points
@@ -27,7 +29,11 @@ from durasql_runtime.claims import Claim
 from durasql_runtime.machine import Activation
 from durasql_runtime.outcome import Done, Failed, Outcome
 
+log = logging.getLogger("durasql.telemetry")
+
 _CALLS: Final = frozenset({Op.SQL, Op.HTTP, Op.HTTP_MULTIPART})
+_PATIENCE: Final = 3.0
+"""Seconds for the last spans when a worker ends."""
 _EXPORTERS: Final = "opentelemetry_traces_exporter"
 
 
@@ -59,8 +65,14 @@ class Tracing:
         return _Run(self._tracer, span, claim, program)
 
     def close(self) -> None:
-        """Send what has not been sent yet; bounded by OTEL_BSP_EXPORT_TIMEOUT."""
-        self.provider.shutdown()
+        """Send what has not been sent yet, as far as that goes in a few seconds: a collector that is away
+        shall not keep a worker from ending.
+        """
+        sending = threading.Thread(target=self.provider.shutdown, name="spans", daemon=True)
+        sending.start()
+        sending.join(_PATIENCE)
+        if sending.is_alive():
+            log.warning("the last spans could not be sent in %g s", _PATIENCE)
 
 
 class _Run:
@@ -123,7 +135,7 @@ def provider_of_environment(name: str) -> TracerProvider:
     described = {"service.name": "durasql", "service.instance.id": name, "service.version": __version__}
     # What the environment says wins.
     resource = Resource(described).merge(OTELResourceDetector().detect())
-    provider = TracerProvider(resource=Resource.create().merge(resource))
+    provider = TracerProvider(resource=Resource.create().merge(resource), shutdown_on_exit=False)
     for exporter in _exporters(os.environ):
         provider.add_span_processor(BatchSpanProcessor(exporter()))
     return provider

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -158,3 +159,40 @@ def test_a_standby_and_a_server_without_vacuum_are_found(doctor: Any, odd_server
     assert "target_session_attrs" in found["standby"].do
     assert found["no-autovacuum"].severity is Severity.WARNING
     assert "fsync and full_page_writes are off" in found["unsafe-storage"].what
+
+
+def test_functions_that_somebody_made_are_not_called(doctor: Any, database: Any, cluster: Any) -> None:
+    """A function whose arguments fit better than PostgreSQL's own wins, if the search_path shows it."""
+    cluster.execute("GRANT CREATE ON SCHEMA public TO PUBLIC", database.name)
+    trap = """
+        CREATE FUNCTION public.has_schema_privilege(regnamespace, text) RETURNS boolean LANGUAGE plpgsql
+        AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
+        CREATE FUNCTION public.has_function_privilege(text, text) RETURNS boolean LANGUAGE plpgsql
+        AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;"""
+    with database.connect(database.role()) as connection:
+        connection.execute(trap)
+    found = doctor(dsn=database.superuser_dsn)
+    assert not [finding for finding in found.values() if "could not be checked" in finding.what]
+
+
+def test_a_locked_table_keeps_nobody_waiting(doctor: Any, database: Any) -> None:
+    with database.connect(autocommit=False) as connection:
+        connection.execute("LOCK TABLE df.instances")
+        found = doctor()
+    assert "could not be checked" in found["lag"].what
+
+
+def test_a_server_of_another_kind_is_said_in_words(doctor: Any) -> None:
+    import threading
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def answer() -> None:
+            client, _ = other.accept()
+            with client:
+                client.recv(100)
+                client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        found = doctor(dsn=f"host=127.0.0.1 port={other.getsockname()[1]} dbname=x user=x")
+    assert found["unreachable"].severity is Severity.ERROR

@@ -8,8 +8,11 @@ import socket
 from typing import Any
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from durasql.telemetry import endpoint
+from durasql.telemetry.address import Address
 from durasql.telemetry.metrics import Metrics
 
 from .conftest import until
@@ -156,3 +159,38 @@ def test_several_processes_serve_on_ports_of_their_own(database: Any, process: A
     workers.send_signal(signal.SIGTERM)
     workers.communicate()
     assert workers.returncode == 0
+
+
+def test_a_crowd_of_silent_clients_is_thrown_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe that fails restarts a worker, so nobody may hold all places for ever."""
+    monkeypatch.setattr(endpoint, "_DEADLINE", 0.2)
+    served = endpoint.Endpoint(Address.parse("0"), Metrics())
+    try:
+        place = (served.address.host, served.address.port)
+        crowd = [socket.create_connection(place, timeout=30) for _ in range(80)]
+        for connection in crowd:
+            assert connection.recv(1) == b""
+            connection.close()
+        assert httpx.get(served.address.url("/healthz"), trust_env=False).status_code == 200
+    finally:
+        served.close()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"\x00\xff\r\n\r\n",
+        b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET /metrics HTTP/9\r\n\r\n",
+        b"\r\n",
+    ],
+)
+def test_nonsense_is_answered_or_cut_off(request_: bytes, serve: Any) -> None:
+    worker = serve()
+    host, port = worker.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(request_)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65536):
+            pass
+    assert worker.get("/healthz").status_code == 200

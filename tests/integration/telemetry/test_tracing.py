@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -116,3 +117,17 @@ def test_a_worker_prints_its_spans_where_the_environment_says_so(database: Any, 
     out, _ = worker.communicate()
     assert f'"durasql.instance": "{id_}"' in out
     assert '"service.name": "durasql"' in out
+
+
+def test_a_collector_that_never_answers_does_not_keep_a_worker_from_ending(
+    database: Any, worker_process: Any
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, database.connect() as connection:
+        collector = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        (id_,) = connection.execute("SELECT df.start('SELECT 1')").fetchone()
+        worker = worker_process(None, "--otel", OTEL_EXPORTER_OTLP_ENDPOINT=collector)
+        connection.execute("SELECT df.await_instance(%s)", (id_,))
+        worker.terminate()
+        _, said = worker.communicate()
+    assert worker.returncode == 0
+    assert "the last spans could not be sent" in said
