@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, TypeAlias
 
+from durasql.bytecode.configs import phrase
+from durasql.bytecode.opcodes import Op
 from durasql.bytecode.program import NodeInfo, Program
 
 
@@ -146,6 +148,31 @@ class _Drawer:
         self.connect([(box, "yes")], body.entry)
         return _Part(body.entry, ((box, "no"), *body.breaks, *condition.breaks))
 
+    def guard(self, number: int, node: NodeInfo) -> _Part:
+        """A box in front of what is tried again or bounded in time."""
+        begin = self.box(f"n{number}", guard_of(node), Shape.FORK, number)
+        body = self.draw(_at(node.left))
+        self.connect([(begin, "")], body.entry)
+        return _Part(begin, body.exits, body.breaks)
+
+    def catch(self, number: int, node: NodeInfo) -> _Part:
+        body = self.guard(number, node)
+        handler = self.draw(_at(node.right))
+        self.connect([(body.entry, "if it fails")], handler.entry)
+        return _Part(body.entry, body.exits + handler.exits, body.breaks + handler.breaks)
+
+    def always(self, number: int, node: NodeInfo) -> _Part:
+        body = self.guard(number, node)
+        cleanup = self.draw(_at(node.right))
+        self.connect([(source, label or "always") for source, label in body.exits], cleanup.entry)
+        return _Part(body.entry, cleanup.exits, body.breaks + cleanup.breaks)
+
+    def undo(self, number: int, node: NodeInfo) -> _Part:
+        body = self.guard(number, node)
+        undo = self.draw(_at(node.right))
+        self.connect([(body.entry, "if a later step fails")], undo.entry)
+        return body
+
 
 _DRAWN: Final[dict[str, Callable[[_Drawer, int, NodeInfo], _Part]]] = {
     "THEN": _Drawer.sequence,
@@ -153,6 +180,11 @@ _DRAWN: Final[dict[str, Callable[[_Drawer, int, NodeInfo], _Part]]] = {
     "JOIN": _Drawer.fork,
     "RACE": _Drawer.fork,
     "LOOP": _Drawer.loop,
+    "RETRY": _Drawer.guard,
+    "TIMEOUT": _Drawer.guard,
+    "CATCH": _Drawer.catch,
+    "FINALLY": _Drawer.always,
+    "UNDO": _Drawer.undo,
 }
 
 
@@ -168,6 +200,13 @@ def config_of(node: NodeInfo) -> dict[str, object]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def guard_of(node: NodeInfo) -> str:
+    """What a construct around others does, with its settings, as the listing says it."""
+    kind = node.type.lower().replace("_", " ")
+    words = phrase(Op(node.type), node.query) if node.type in Op.__members__ else None
+    return f"{kind}: {words}" if words else kind
 
 
 def label_of(node: NodeInfo) -> str:

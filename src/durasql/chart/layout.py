@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from durasql.bytecode.program import NodeInfo, Program
@@ -20,7 +21,7 @@ from durasql.chart.blocks import (
     single,
     tagged,
 )
-from durasql.chart.flowchart import config_of, label_of
+from durasql.chart.flowchart import config_of, guard_of, label_of
 
 _BOX: Final = 252.0
 _ROW: Final = 16.0
@@ -83,7 +84,36 @@ def _other(drawn: _Drawn, number: int, node: NodeInfo) -> Block:
     body = children[0]
     for child in children[1:]:
         body = below(body, child)
-    return framed(body, Node("frame", 0, 0, number, kind_of(node)))
+    return framed(body, Node("frame", 0, 0, number, guard_of(node)))
+
+
+def _catch(drawn: _Drawn, number: int, node: NodeInfo) -> Block:
+    body, handler = _children(drawn, node)
+    handler = framed(handler, Node("frame", 0, 0, node.right, "if it fails"))
+    columns, entries = beside([body, handler])
+    parts: list[tuple[float, float, Block | Shape]] = [(0.0, GAP, columns)]
+    lines = Line(((entries[0], 0.0), (entries[0], GAP)), arrow=not body.open)
+    parts.append((0.0, 0.0, lines))
+    leave = columns.leave
+    block = Block(columns.width, columns.height + GAP, entries[0], columns.exit, leave, parts, open=True)
+    return framed(block, Node("frame", 0, 0, number, guard_of(node)))
+
+
+def _finally(drawn: _Drawn, number: int, node: NodeInfo) -> Block:
+    body, cleanup = _children(drawn, node)
+    always = framed(cleanup, Node("frame", 0, 0, node.right, "however it ends"))
+    return framed(below(body, always), Node("frame", 0, 0, number, guard_of(node)))
+
+
+def _undo(drawn: _Drawn, number: int, node: NodeInfo) -> Block:
+    """The way goes through the body; nothing leads to the undo but a failure far below."""
+    body, undo = _children(drawn, node)
+    later = framed(undo, Node("frame", 0, 0, node.right, "undo, if a later step fails"))
+    columns, _ = beside([body, replace(later, exit=None, leave=None)], gather=False)
+    block = Block(
+        columns.width, columns.height, body.entry, body.exit, columns.leave, columns.parts, body.open
+    )
+    return framed(block, Node("frame", 0, 0, number, guard_of(node)))
 
 
 def _sequence(drawn: _Drawn, _: int, node: NodeInfo) -> Block:
@@ -155,4 +185,7 @@ _DRAWN: Final[dict[str, Callable[[_Drawn, int, NodeInfo], Block]]] = {
     "JOIN": _fork,
     "RACE": _fork,
     "LOOP": _loop,
+    "CATCH": _catch,
+    "FINALLY": _finally,
+    "UNDO": _undo,
 }

@@ -9,7 +9,9 @@ import pytest
 
 from durasql.chart.flowchart import Chart, chart_of
 from durasql.chart.text import COLOURS, dot, mermaid
+from durasql.lower import lower
 from durasql.pipeline import compile_text
+from durasql.syntax import ast
 
 
 def charts(text: str, **options: dict[int, str]) -> list[Chart]:
@@ -89,6 +91,16 @@ def test_the_flow_of_every_construct(name: str) -> None:
         item.replace("SELECT 1", "A").replace("SELECT 2", "B").replace("SELECT 3", "C") for item in flow(text)
     }
     assert found == expected
+
+
+def test_guards_lead_to_what_they_guard() -> None:
+    step = ast.Sql
+    program = lower(ast.Finally(ast.Catch(ast.Retry(step("A")), step("B")), ast.Undo(step("C"), step("D"))))
+    chart = chart_of(program)
+    labels = {box.id: box.label for box in chart.boxes}
+    found = {(labels[arrow.source], arrow.label, labels[arrow.target]) for arrow in chart.arrows}
+    assert {("catch", "if it fails", "B"), ("A", "always", "undo"), ("B", "always", "undo")} <= found
+    assert ("undo", "if a later step fails", "D") in found and ("C", "", "end") in found
 
 
 def test_states_are_colours() -> None:

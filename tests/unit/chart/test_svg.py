@@ -76,6 +76,16 @@ def test_p10_a_run_is_coloured_and_says_its_states() -> None:
     assert "division by zero" in found
 
 
+def test_guards_are_frames_that_say_what_they_do() -> None:
+    step = ast.Sql("SELECT 1")
+    body = ast.Undo(ast.Retry(ast.Timeout(step, 30)), step)
+    program = lower(ast.Finally(ast.Catch(body, step), step))
+    found = texts(svg([Drawing(program)]))
+    assert {"retry: at most 5, 1 s … 60 s, jitter", "timeout: after 30 s", "if it fails"} <= set(found)
+    assert {"undo, if a later step fails", "however it ends"} <= set(found)
+    assert found.count("SELECT 1") == 4
+
+
 def test_several_workflows_are_one_picture() -> None:
     found = texts(drawn("SELECT df.start('SELECT 1', 'a'); SELECT df.start('SELECT 2');"))
     assert {"SELECT 1", "SELECT 2"} <= set(found)
