@@ -64,13 +64,17 @@ class Batch:
 
 @dataclass(slots=True)
 class Recorder:
-    """Numbers the rows of one claimed instance and builds its records."""
+    """Numbers the rows of one claimed instance and builds its records.
+
+    `took`: seconds that leaves took of which the row is still to be written.
+    """
 
     worker: bytes
     token: bytes
     instance_id: str
     epoch: int
     seq: int = 0
+    took: dict[Key, float] = field(default_factory=dict)
 
     def build(self, batch: Batch) -> Record:
         """The record of a batch; rows get the next sequence numbers."""
@@ -109,11 +113,11 @@ class Recorder:
         written = []
         for row in rows if len(rows) == 1 else _last_of_each(rows):
             self.seq += 1
-            written.append(_row(row, self.seq))
+            written.append(_row(row, self.seq, self.took.pop(row.key, None)))
         return f"[{','.join(written)}]".encode()
 
 
-def _row(row: Row, seq: int) -> str:
+def _row(row: Row, seq: int, took: float | None) -> str:
     """One JSON object, only with the members that are not null. Every step writes some, so by hand."""
     text = f'{{"node":{row.node},"gen":"{row.gen}","seq":{seq},"state":"{row.state.value}"'
     if row.value is not None:
@@ -130,6 +134,8 @@ def _row(row: Row, seq: int) -> str:
         text += f',"delay":{row.delay!r}'
     if row.attempts != 1:
         text += f',"attempts":{row.attempts}'
+    if took is not None:
+        text += f',"took":{took:.6f}'
     return text + "}"
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -284,7 +285,10 @@ class Runner:
 
     async def _advance(self, step: Step, activation: Activation) -> Activation | None:
         await self._pace.keep(activation.key)
+        began = time.monotonic()
         outcome = self._judged(activation, await self._observed(step, activation))
+        # Without the time that an SQL step waited for a session.
+        self._recorder.took[activation.key] = time.monotonic() - max(began, step.began)
         async with self._lock:
             if self._over or activation.key not in self._machine.ready:
                 return None

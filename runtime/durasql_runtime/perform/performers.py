@@ -44,6 +44,7 @@ class Performers:
         if activation.instruction.op is Op.SQL:
             return await self._sql.perform(step, activation.key, config, scope, attempt)
         await step.flush()
+        await attempt(activation.key)
         from durasql_runtime.perform.http import HttpCall
 
         return await self._http.perform(

@@ -37,6 +37,8 @@ class Step:
         self._elsewhere = claim.database if claim.database != pool.home_database else None
         self._session: Session | None = None
         self._since = 0.0
+        self.began = 0.0
+        """When the latest statement was sent, on the monotonic clock."""
         self.carried: Carried | None = None
 
     @property
@@ -77,6 +79,7 @@ class Step:
         """
         session = await self.session()
         carried, self.carried = self.carried, None
+        self.began = time.monotonic()
         return await session.step(
             statements, self._claim.search_path, carried.record if carried else None, limit
         )
@@ -84,6 +87,7 @@ class Step:
     async def run_outside(self, statement: str, limit: int) -> list[PGresult]:
         """Run a statement that refuses transactions."""
         session = await self.session()
+        self.began = time.monotonic()
         return await session.autocommit(statement, self._claim.search_path, limit)
 
     async def flush(self) -> None:

@@ -143,9 +143,13 @@ def nodes_command(id: str, json_: bool, target: Target) -> None:
         nodes = client.nodes(id)
     if json_:
         return render.as_json([asdict(node) for node in nodes])
-    columns = ("id", "type", "name", "status", "query", "result")
+    columns = ("id", "type", "name", "status", "took", "query", "result")
     render.table(
-        columns, [(n.id, n.type, n.name, n.status, _cut(n.query), _cut(n.result, 40)) for n in nodes]
+        columns,
+        [
+            (n.id, n.type, n.name, n.status, render.duration(n.took), _cut(n.query), _cut(n.result, 40))
+            for n in nodes
+        ],
     )
     return None
 

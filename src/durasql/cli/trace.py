@@ -11,7 +11,7 @@ from durasql.cli import render
 from durasql.cli.target import Target, database_options
 from durasql.store.trace import Entry, Trace
 
-_COLUMNS: Final = ("at", "pc", "op", "gen", "status", "tries", "binds", "guarantee", "value")
+_COLUMNS: Final = ("at", "pc", "op", "gen", "status", "took", "tries", "binds", "guarantee", "value")
 
 
 @click.command("trace", short_help="Show a run as executed instructions.")
@@ -57,6 +57,7 @@ def _row(found: Trace, entry: Entry) -> tuple[Any, ...]:
         entry.op,
         entry.generation,
         _status(entry),
+        render.duration(entry.took),
         entry.attempts if entry.attempts > 1 else "",
         f"=> {entry.bind}" if entry.bind else "",
         _guarantee(found, entry),

@@ -125,6 +125,7 @@ CREATE POLICY instances_user_isolation ON df.instances
 --            broken    a break passed through; `value` is the break value
 --   columns  names and types of an SQL result without rows, as JSON [["name","type"], …]
 --   names    for a LOOP: the results bound inside it that its current generation began with
+--   started_at  of leaves: when the step was sent to the server, or the wait began; recorded_at is when that was over
 --   refs     instead of a value: the nodes whose values make it, one node (the same value) or a JOIN's branches
 CREATE TABLE df.journal (
     instance_id varchar(8) NOT NULL,

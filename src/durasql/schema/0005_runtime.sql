@@ -293,8 +293,8 @@ COMMENT ON FUNCTION df._stopped_by_this_step(integer, text, text, bigint) IS
 REVOKE ALL ON FUNCTION df._stopped_by_this_step(integer, text, text, bigint) FROM PUBLIC;
 
 -- The fence and the record, in the step's own transaction. This runs for every step, so it asks all its questions at once.
---   p_rows     [{"node", "gen", "seq", "state", "value", "columns", "names", "refs", "due", "delay", "attempts"}, …];
---              members that are null may be left out
+--   p_rows     [{"node", "gen", "seq", "state", "value", "columns", "names", "refs", "due", "delay", "attempts", "took"}, …];
+--              members that are null may be left out; "took" is how many seconds a leaf took
 --   p_drop     nodes whose waiting or started row is void because their branch lost
 --   p_signals  inbox rows that were taken
 --   p_status   'completed', 'failed', 'compensated' or 'stuck' when the instance is over, with p_output
@@ -327,16 +327,19 @@ BEGIN
     END IF;
 
     INSERT INTO df.journal AS j
-        (instance_id, node, gen, seq, state, value, columns, names, refs, due, attempts)
+        (instance_id, node, gen, seq, state, value, columns, names, refs, due, attempts, started_at)
     SELECT p_instance, r.node, r.gen, r.seq, r.state, r.value, r.columns, r.names, r.refs,
-           coalesce(r.due, clock_timestamp() + make_interval(secs => r.delay)), coalesce(r.attempts, 1)
+           coalesce(r.due, clock_timestamp() + make_interval(secs => r.delay)), coalesce(r.attempts, 1),
+           CASE WHEN r.took IS NOT NULL THEN clock_timestamp() - make_interval(secs => r.took)
+                WHEN r.state IN ('waiting', 'started') THEN clock_timestamp() END
     FROM json_to_recordset(p_rows)
          AS r (node integer, gen text, seq bigint, state text, value text, columns text, names text,
-               refs integer[], due timestamptz, delay double precision, attempts integer)
+               refs integer[], due timestamptz, delay double precision, attempts integer, took double precision)
     ON CONFLICT (instance_id, node) DO UPDATE
     SET gen = excluded.gen, seq = excluded.seq, state = excluded.state, value = excluded.value,
         columns = excluded.columns, refs = excluded.refs, due = excluded.due, attempts = excluded.attempts,
         names = CASE WHEN excluded.gen = j.gen THEN coalesce(excluded.names, j.names) ELSE excluded.names END,
+        started_at = coalesce(excluded.started_at, CASE WHEN excluded.gen = j.gen AND j.state = 'waiting' THEN j.started_at END),
         recorded_at = clock_timestamp();
 
     IF p_drop IS NOT NULL THEN

@@ -112,7 +112,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """One node of an instance's graph and where it stands."""
+    """One node of an instance's graph and where it stands; steps and waits that are over `took` seconds."""
 
     id: str
     type: str
@@ -121,6 +121,7 @@ class NodeState:
     query: str | None
     result: str | None
     updated_at: datetime | None
+    took: float | None = None
 
 
 def start(

@@ -33,9 +33,11 @@ SELECT instance_id AS id, label, status, execution_count, output, created_at, co
 FROM df.list_instances(%(status)s, %(limit)s, %(label)s, %(after)s)
 
 -- name: nodes
-SELECT node_id AS id, node_type AS type, result_name AS name, inferred_status AS status, query, result,
-       updated_at
-FROM df.instance_nodes(%(id)s)
+SELECT n.node_id AS id, n.node_type AS type, n.result_name AS name, n.inferred_status AS status, n.query, n.result,
+       n.updated_at, extract(epoch FROM j.recorded_at - j.started_at)::float8 AS took
+FROM df.instance_nodes(%(id)s) AS n
+LEFT JOIN df.journal j ON j.instance_id = %(id)s AND df._node_id(j.node) = n.node_id AND j.state IN ('done', 'failed')
+    AND n.status IN ('completed', 'failed')
 
 -- name: explain
 SELECT df.explain(%(input)s)

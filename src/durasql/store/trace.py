@@ -25,7 +25,8 @@ _ENDS: Final = {"IF": Op.END_IF, "LOOP": Op.NEXT, "THEN": Op.THEN, "JOIN": Op.JO
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One executed instruction. `at` is when it was recorded, `due` the deadline of a wait.
+    """One executed instruction. `at` is when it was recorded, `due` the deadline of a wait, `took` how many
+    seconds a step or a wait took, None where that means nothing.
 
     `generation` has the counters of the loops around it; `value` is JSON text, or an error's message.
     """
@@ -41,6 +42,7 @@ class Entry:
     bind: str | None
     value: str | None
     due: datetime | None
+    took: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +86,15 @@ def _places(program: Program) -> dict[int, int]:
 
 
 def _entry(program: Program, places: dict[int, int], row: Any) -> Entry:
-    _, node, generation, state, value, attempts, at, due = row
+    _, node, generation, state, value, attempts, at, due, took = row
     pc = places[node]
     instruction = program.code[pc]
     guarantee = str(guarantee_of(instruction, program.nodes[node]))
     bind = program.nodes[node].name if state == "done" else None
     shown = _message(value) if state == "failed" else value
     op = instruction.op.value
-    return Entry(pc, op, f"{node:08x}", generation, state, at, attempts, guarantee, bind, shown, due)
+    over = took if state in ("done", "failed") else None
+    return Entry(pc, op, f"{node:08x}", generation, state, at, attempts, guarantee, bind, shown, due, over)
 
 
 def _message(value: str | None) -> str | None:

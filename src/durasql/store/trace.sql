@@ -7,7 +7,7 @@ WHERE i.id = %(id)s
 
 -- name: journal
 SELECT j.seq, j.node, j.gen, j.state, CASE WHEN j.refs IS NULL THEN j.value ELSE df._node_value(j.instance_id, j.node) END,
-       j.attempts, j.recorded_at, j.due
+       j.attempts, j.recorded_at, j.due, extract(epoch FROM j.recorded_at - j.started_at)::float8
 FROM df.journal j
 WHERE j.instance_id = %(id)s
 ORDER BY j.seq

@@ -34,7 +34,18 @@ def test_p10_as_a_table_with_the_error(durasql: Any, database: Any) -> None:
     assert [entry["state"] for entry in shown["entries"]] == ["done", "failed", "failed"]
     lines = durasql("trace", "--dsn", database.owner_dsn, id).out.splitlines()
     assert lines[0].startswith(f"instance {id} · failed · program 1 · ")
-    assert lines[1].split() == ["at", "pc", "op", "gen", "status", "tries", "binds", "guarantee", "value"]
+    assert lines[1].split() == [
+        "at",
+        "pc",
+        "op",
+        "gen",
+        "status",
+        "took",
+        "tries",
+        "binds",
+        "guarantee",
+        "value",
+    ]
     assert lines[3].endswith("SQL execution failed: error returned from database: division by zero")
 
 
