@@ -38,8 +38,8 @@ class RunWatch(Protocol):
     def waited(self, op: str, node: int, outcome: Outcome) -> None:
         """A timer, schedule or signal has come, or can never come."""
 
-    def finished(self, outcome: Outcome) -> None:
-        """The instance is over, and that is committed."""
+    def finished(self, outcome: Outcome, status: str) -> None:
+        """The instance is over, and that is committed: completed, failed, compensated or stuck."""
 
     def ended(self) -> None:
         """The instance is out of this worker's hands, over or not."""
@@ -68,7 +68,7 @@ class Silent:
 
     def waited(self, op: str, node: int, outcome: Outcome) -> None: ...
 
-    def finished(self, outcome: Outcome) -> None: ...
+    def finished(self, outcome: Outcome, status: str) -> None: ...
 
     def ended(self, outcome: Outcome | None = None) -> None: ...
 
@@ -118,9 +118,9 @@ class _SeveralRuns:
         for run in self._runs:
             run.waited(op, node, outcome)
 
-    def finished(self, outcome: Outcome) -> None:
+    def finished(self, outcome: Outcome, status: str) -> None:
         for run in self._runs:
-            run.finished(outcome)
+            run.finished(outcome, status)
 
     def ended(self) -> None:
         for run in self._runs:

@@ -286,7 +286,7 @@ class Runner:
     async def _advance(self, step: Step, activation: Activation) -> Activation | None:
         await self._pace.keep(activation.key)
         began = time.monotonic()
-        outcome = self._judged(activation, await self._observed(step, activation))
+        outcome = await self._observed(step, activation)
         # Without the time that an SQL step waited for a session.
         self._recorder.took[activation.key] = time.monotonic() - max(began, step.began)
         async with self._lock:
@@ -328,7 +328,7 @@ class Runner:
         watch = self._watch.step(activation, before + 1)
         outcome = None
         try:
-            outcome = await self._perform(step, activation)
+            outcome = self._judged(activation, await self._perform(step, activation))
             return outcome
         finally:
             watch.ended(outcome)
@@ -478,7 +478,7 @@ class Runner:
             self._over = True
             self._event.set()
         if batch.finish is not None:
-            self._watch.finished(batch.finish.outcome)
+            self._watch.finished(batch.finish.outcome, batch.finish.status)
         self._log(batch)
 
     async def _record_alone(self, record: Record) -> None:

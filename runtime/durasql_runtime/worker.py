@@ -307,7 +307,7 @@ class Worker:
         if refusal is not None:
             await control.refuse(claim, refusal)
             watch = self._config.observer.run(claim, None)
-            watch.finished(Failed(refusal))
+            watch.finished(Failed(refusal), "failed")
             watch.ended()
 
     async def _runner(self, programs: Programs, claim: Claim) -> Runner:

@@ -73,8 +73,8 @@ class _Run:
     def waited(self, op: str, node: int, outcome: Outcome) -> None:
         self._metrics.waits.labels(op, _word(outcome)).inc()
 
-    def finished(self, outcome: Outcome) -> None:
-        self._metrics.finished.labels("completed" if isinstance(outcome, Done) else "failed").inc()
+    def finished(self, outcome: Outcome, status: str) -> None:
+        self._metrics.finished.labels(status).inc()
 
     def ended(self) -> None: ...
 

@@ -104,8 +104,8 @@ class _Run:
         attributes = {**self._attributes, "durasql.op": op, "durasql.node": node}
         _Step(self._tracer.start_span(op, self._context, attributes=attributes)).ended(outcome)
 
-    def finished(self, outcome: Outcome) -> None:
-        _judge(self._span, outcome, "completed" if isinstance(outcome, Done) else "failed")
+    def finished(self, outcome: Outcome, status: str) -> None:
+        _judge(self._span, outcome, status)
 
     def ended(self) -> None:
         self._span.end()

@@ -194,3 +194,15 @@ def test_nonsense_is_answered_or_cut_off(request_: bytes, serve: Any) -> None:
         while connection.recv(65536):
             pass
     assert worker.get("/healthz").status_code == 200
+
+
+async def test_a_step_that_the_runs_policy_tries_again_is_a_retry(stage: Any) -> None:
+    metrics = Metrics()
+    failing = "DO $$ BEGIN RAISE EXCEPTION 'not yet'; END $$"
+    async with stage.worker(observer=metrics):
+        start = "SELECT df.start(%s, max_attempts => 2, backoff => '0.1 s')"
+        await stage.outcome(await stage.one(start, (failing,)))
+    got = metrics.registry.get_sample_value
+    assert got("durasql_steps_total", {"op": "SQL", "outcome": "failed"}) == 2
+    assert got("durasql_step_retries_total", {"op": "SQL"}) == 1
+    assert got("durasql_instances_finished_total", {"status": "failed"}) == 1
