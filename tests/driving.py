@@ -53,9 +53,11 @@ class Table:
 
     def replayed(self, facts: Facts | None = None) -> Machine:
         """The machine that another worker would make of this."""
-        return Machine.replay(
+        machine, _ = Machine.replay(
             self.program, list(self.rows.values()), facts or Facts(), list(self.undos.values())
-        )[0]
+        )
+        assert machine.opening.rows == [], "all that follows from the journal is in it"
+        return machine
 
 
 def visible(machine: Machine) -> object:

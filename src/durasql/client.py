@@ -8,7 +8,7 @@
         client.result(id)                       # {'rows': [{'answer': 21}], 'row_count': 1}
 
 `connect_async` is the same for asyncio. A `Client` can also be made of a psycopg connection that you have:
-then `start`, `signal` and `cancel` belong to your transaction and are undone with it.
+then all that it does, from `start` to `fork`, belongs to your transaction and is undone with it.
 
 Errors are those of `durasql.errors`: CompileError with places in the text, DatabaseUnreachable,
 SchemaMissing, PermissionDenied, NotFound, RunFailed, RunCancelled, RunTimedOut.
@@ -24,18 +24,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar, Unpack
 
 import psycopg
 from psycopg import AsyncConnection, Connection
 
 from durasql.errors import DurasqlError, RunTimedOut
 from durasql.source import Source
-from durasql.store import instances
+from durasql.store import instances, verbs
 from durasql.store.failures import translated
-from durasql.store.instances import Instance, NodeState, Operation, Page
+from durasql.store.instances import Instance, NodeState, Operation, Page, Policy
 
-__all__ = ["AsyncClient", "Client", "Instance", "NodeState", "Page", "connect", "connect_async"]
+__all__ = ["AsyncClient", "Client", "Instance", "NodeState", "Page", "Policy", "connect", "connect_async"]
 
 T = TypeVar("T")
 Text: TypeAlias = str | Path
@@ -89,20 +89,22 @@ class Client:
         label: str | None = None,
         database: str | None = None,
         variables: Mapping[str, str] | None = None,
+        **policy: Unpack[Policy],
     ) -> str:
         """Start a workflow and return its instance id, 8 hex digits. It runs once the transaction commits.
 
         `database` is where its SQL runs (default: this one); `variables` are for this instance only, on top
-        of the role's own. Raises CompileError for a text that is no workflow, before anything is written.
+        of the role's own. The other arguments are those of df.start: `max_attempts=3`, `timeout="1 h"`,
+        `key="index:42"`. Raises CompileError for a text that is no workflow, before anything is written.
         """
-        return self.perform(instances.start(graph_of(text), label, database, variables or {}))
+        return self.perform(instances.start(graph_of(text), label, database, variables or {}, policy=policy))
 
     def instance(self, id: str) -> Instance:
         """All that is known about one instance. Raises NotFound."""
         return self.perform(instances.instance(id))
 
     def status(self, id: str) -> str:
-        """pending, running, completed, failed or cancelled. Raises NotFound."""
+        """pending, running, paused, completed, failed, cancelled, compensated or stuck. Raises NotFound."""
         return self.instance(id).status
 
     def result(self, id: str) -> Any:
@@ -110,7 +112,7 @@ class Client:
         return self.instance(id).require_completed()
 
     def error(self, id: str) -> str | None:
-        """Why it failed or was cancelled, or None. Raises NotFound."""
+        """Why it failed, was undone, is stuck or was cancelled, or None. Raises NotFound."""
         return self.instance(id).error
 
     def await_instance(self, id: str, timeout: int = 30) -> str:
@@ -129,6 +131,25 @@ class Client:
     def cancel(self, id: str, reason: str = "Cancelled by user") -> None:
         """Cancel an instance that is not over. Raises NotFound."""
         self.perform(instances.cancel(id, reason))
+
+    def pause(self, id: str, reason: str = "Paused by user") -> None:
+        """Let an instance rest; a step in flight is rolled back and runs again later. Raises NotFound."""
+        self.perform(verbs.pause(id, reason))
+
+    def resume(self, id: str) -> None:
+        """Let a paused instance go on. Raises NotFound, StoreError for one that is not paused."""
+        self.perform(verbs.resume(id))
+
+    def retry(self, id: str) -> None:
+        """Resume a failed or stuck instance where it failed. Raises NotFound, StoreError for any other."""
+        self.perform(verbs.retry(id))
+
+    def fork(self, id: str, node: str) -> str:
+        """Start a copy that goes on from a step (its id in `nodes`), and return the copy's id.
+
+        Raises NotFound, and StoreError for a step that was never reached.
+        """
+        return self.perform(verbs.fork(id, node))
 
     def list(
         self,
@@ -194,16 +215,19 @@ class AsyncClient:
         label: str | None = None,
         database: str | None = None,
         variables: Mapping[str, str] | None = None,
+        **policy: Unpack[Policy],
     ) -> str:
         """Start a workflow and return its instance id; see `Client.start`."""
-        return await self.perform(instances.start(graph_of(text), label, database, variables or {}))
+        return await self.perform(
+            instances.start(graph_of(text), label, database, variables or {}, policy=policy)
+        )
 
     async def instance(self, id: str) -> Instance:
         """All that is known about one instance. Raises NotFound."""
         return await self.perform(instances.instance(id))
 
     async def status(self, id: str) -> str:
-        """pending, running, completed, failed or cancelled. Raises NotFound."""
+        """pending, running, paused, completed, … as `Client.status`. Raises NotFound."""
         return (await self.instance(id)).status
 
     async def result(self, id: str) -> Any:
@@ -211,7 +235,7 @@ class AsyncClient:
         return (await self.instance(id)).require_completed()
 
     async def error(self, id: str) -> str | None:
-        """Why it failed or was cancelled, or None. Raises NotFound."""
+        """Why it failed, was undone, is stuck or was cancelled, or None. Raises NotFound."""
         return (await self.instance(id)).error
 
     async def await_instance(self, id: str, timeout: int = 30) -> str:  # noqa: ASYNC109 - the server counts
@@ -230,6 +254,22 @@ class AsyncClient:
     async def cancel(self, id: str, reason: str = "Cancelled by user") -> None:
         """Cancel an instance that is not over. Raises NotFound."""
         await self.perform(instances.cancel(id, reason))
+
+    async def pause(self, id: str, reason: str = "Paused by user") -> None:
+        """Let an instance rest; see `Client.pause`."""
+        await self.perform(verbs.pause(id, reason))
+
+    async def resume(self, id: str) -> None:
+        """Let a paused instance go on; see `Client.resume`."""
+        await self.perform(verbs.resume(id))
+
+    async def retry(self, id: str) -> None:
+        """Resume a failed or stuck instance where it failed; see `Client.retry`."""
+        await self.perform(verbs.retry(id))
+
+    async def fork(self, id: str, node: str) -> str:
+        """Start a copy that goes on from a step; see `Client.fork`."""
+        return await self.perform(verbs.fork(id, node))
 
     async def list(
         self,

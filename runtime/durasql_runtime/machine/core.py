@@ -49,7 +49,9 @@ class Machine:
         self.program = program
         self._ex = Execution(program, facts)
         self.opening = Transition()
-        """What follows from merely starting (a break, say) and is not in the journal yet."""
+        """What follows from the journal, or from merely starting (a break, say), and is not in it yet. Unless
+        an operator has taken something back from the journal, only a start leaves anything.
+        """
 
     @property
     def ready(self) -> dict[Key, Activation]:
@@ -76,14 +78,14 @@ class Machine:
         ex.resumed = {
             row.node: row for row in rows if row.node >= 0 and program.nodes[row.node].type in COUNTING
         }
-        recorded = {row.key for row in rows}
         machine.opening = machine.start()
-        machine.opening.rows = [row for row in machine.opening.rows if row.key not in recorded]
         for event in _in_order(rows, list(undos)):
             if isinstance(event, UndoRow):
                 machine._recall(event)
             elif event.key in ex.ready and event.state in (State.DONE, State.FAILED):
-                machine.complete(event.key, outcome_of(event))
+                machine.opening.rows.extend(machine._now_over(event))
+        recorded = {(row.key, row.state) for row in rows}
+        machine.opening.rows = [row for row in machine.opening.rows if (row.key, row.state) not in recorded]
         ex.resumed.clear()
         pending = {row.key: row for row in rows if row.state in (State.WAITING, State.STARTED)}
         return machine, {key: row for key, row in pending.items() if key in ex.ready}
@@ -124,6 +126,11 @@ class Machine:
     def scope(self, names: dict[str, Done]) -> Scope:
         """What substitution may refer to from a place that sees these names."""
         return self._ex.scope(names)
+
+    def _now_over(self, row: Row) -> list[Row]:
+        """The rows that follow from one that the journal has."""
+        transition = self.complete(row.key, outcome_of(row))
+        return transition.rows if transition is not None else []
 
     def _recall(self, undo: UndoRow) -> None:
         """What a record said about an undo, whose own rows may be gone: its loop has come round since."""

@@ -12,7 +12,13 @@ from durasql.cli.target import Target, database_options
 from durasql.errors import RunCancelled, RunFailed, RunTimedOut
 from durasql.store.instances import Instance
 
-EXIT: Final = {"completed": 0, "failed": RunFailed.exit_code, "cancelled": RunCancelled.exit_code}
+EXIT: Final = {
+    "completed": 0,
+    "failed": RunFailed.exit_code,
+    "compensated": RunFailed.exit_code,
+    "stuck": RunFailed.exit_code,
+    "cancelled": RunCancelled.exit_code,
+}
 """Final status -> exit code."""
 
 _json_option = click.option("--json", "json_", is_flag=True, help="Print JSON.")
@@ -20,7 +26,9 @@ _json_option = click.option("--json", "json_", is_flag=True, help="Print JSON.")
 
 @click.command("list", short_help="List instances, newest first.")
 @click.option(
-    "--status", metavar="STATUS", help="Only pending, running, completed, failed or cancelled ones."
+    "--status",
+    metavar="STATUS",
+    help="Only pending, running, paused, completed, failed, cancelled, compensated or stuck ones.",
 )
 @click.option("--label", metavar="LABEL", help="Only instances with this label.")
 @click.option("--limit", default=20, show_default=True, help="How many.")
@@ -82,6 +90,9 @@ def status_command(id: str, json_: bool, target: Target) -> None:
             "created": instance.created_at,
             "updated": instance.updated_at,
             "completed": instance.completed_at,
+            "key": instance.key,
+            "copy of": instance.origin,
+            "paused": instance.pause_reason,
             "error": instance.error,
         }
     )
@@ -106,8 +117,9 @@ def result_command(id: str, json_: bool, target: Target) -> int:
 def report(instance: Instance, json_: bool) -> int:
     """Print how an instance ended and return the exit code for it."""
     if not instance.over:
+        verb = "resume" if instance.status == "paused" else "await"
         raise RunTimedOut(
-            f"instance {instance.id} is still {instance.status}", hint=f"durasql await {instance.id}"
+            f"instance {instance.id} is still {instance.status}", hint=f"durasql {verb} {instance.id}"
         )
     if json_:
         render.as_json(instance.as_dict())
@@ -143,11 +155,11 @@ def nodes_command(id: str, json_: bool, target: Target) -> None:
         nodes = client.nodes(id)
     if json_:
         return render.as_json([asdict(node) for node in nodes])
-    columns = ("id", "type", "name", "status", "took", "query", "result")
+    columns = ("id", "type", "name", "status", "note", "took", "query", "result")
     render.table(
         columns,
         [
-            (n.id, n.type, n.name, n.status, render.duration(n.took), _cut(n.query), _cut(n.result, 40))
+            (n.id, n.type, n.name, n.status, n.note, render.duration(n.took), _cut(n.query), _cut(n.result, 40))
             for n in nodes
         ],
     )

@@ -31,7 +31,15 @@ _ENDLESS: Final = 100_000
 _MARKS: Final = {"✓": "green", "✗": "red", "⏳": "yellow", "○": "dim", "⊘": "dim"}
 _SECTION: Final = re.compile(r"(↻ body|[?] while|[?] condition|✓ then|✗ else|║ branch \d+):$")
 _SEVERITY: Final = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
-_STATUS: Final = {"completed": "green", "failed": "red", "cancelled": "magenta", "running": "yellow"}
+_STATUS: Final = {
+    "completed": "green",
+    "failed": "red",
+    "compensated": "red",
+    "stuck": "bold red",
+    "cancelled": "magenta",
+    "running": "yellow",
+    "paused": "cyan",
+}
 
 
 class _Console(Console):

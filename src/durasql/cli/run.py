@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
@@ -18,16 +18,22 @@ from durasql.cli.texts import text_options
 from durasql.errors import RunTimedOut
 from durasql.pipeline import Compiled, compile_source
 from durasql.source import Source
-from durasql.syntax.ast import SetVar
+from durasql.syntax.ast import SetVar, Start
 
 if TYPE_CHECKING:
     from durasql.client import AsyncClient, Instance
+    from durasql.store.instances import Policy
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _FIRST_LOOK: Final = 0.01
 _REDRAW: Final = 0.1
 """Seconds between two looks at the instance; the first ones follow faster, for short workflows."""
+
+
+_POLICY: Final = ("max_attempts", "backoff", "max_backoff", "on_failure", "key", "on_conflict")
+"""Options that go to df.start under their own name. `--timeout` is how long run waits, so the instance's own
+is called otherwise."""
 
 
 class _Variable(click.ParamType[tuple[str, str]]):
@@ -47,16 +53,37 @@ class _Variable(click.ParamType[tuple[str, str]]):
 
 
 def _start_options(command: F) -> F:
-    """The options that run and start share: the text, --label, --var, --json and the database."""
+    """The options that run and start share: the text, --label, --var, the policy, --json and the database."""
 
     @text_options
     @click.option("--label", metavar="LABEL", help="A name for the instance; labels need not be unique.")
     @click.option("--var", "variables", multiple=True, type=_Variable(), help="Set {NAME} for this run.")
+    @click.option("--max-attempts", type=int, metavar="N", help="Try each failing step up to N times.")
+    @click.option("--backoff", metavar="TIME", help="Pause before the second try, such as '2 s'; it doubles.")
+    @click.option("--max-backoff", metavar="TIME", help="Longest pause between tries, such as '5 min'.")
+    @click.option(
+        "--on-failure",
+        type=click.Choice(["fail", "continue"]),
+        help="Whether the run ends with a step that failed, or goes on behind it.",
+    )
+    @click.option(
+        "--instance-timeout",
+        metavar="TIME",
+        help="The run fails if it is not over after TIME, such as '1 h'.",
+    )
+    @click.option("--key", metavar="KEY", help="Only one instance with this key is active at a time.")
+    @click.option(
+        "--on-conflict",
+        type=click.Choice(["return", "reject", "replace"]),
+        help="When one is: take that one (the default), fail, or cancel it and start anew.",
+    )
     @click.option("--json", "json_", is_flag=True, help="Print JSON.")
     @database_options
     @wraps(command)
     def with_options(*args: Any, **options: Any) -> Any:
-        return command(*args, **options)
+        policy = {name: options.pop(name) for name in _POLICY}
+        policy["timeout"] = options.pop("instance_timeout")
+        return command(*args, policy=policy, **options)
 
     return with_options  # type: ignore[return-value]
 
@@ -67,6 +94,7 @@ def start_command(
     source: Source,
     label: str | None,
     variables: tuple[tuple[str, str], ...],
+    policy: Policy,
     json_: bool,
     target: Target,
 ) -> None:
@@ -74,12 +102,13 @@ def start_command(
 
     \b
     durasql start nightly.dsql --label nightly --var day=2026-01-31
+    durasql start nightly.dsql --max-attempts 3 --key nightly --on-conflict reject
     durasql start - < nightly.dsql
     """
     compiled = compile_source(source)
     render.warnings(compiled.diagnostics)
     with target.reached() as dsn:
-        ids = _start_all(dsn, compiled, label, dict(variables))
+        ids = _start_all(dsn, compiled, label, dict(variables), policy)
     if json_:
         return render.as_json([{"id": id} for id in ids])
     for id in ids:
@@ -87,7 +116,9 @@ def start_command(
     return None
 
 
-def _start_all(dsn: str, compiled: Compiled, label: str | None, variables: dict[str, str]) -> list[str]:
+def _start_all(
+    dsn: str, compiled: Compiled, label: str | None, variables: dict[str, str], policy: Policy
+) -> list[str]:
     """Execute the text's statements in one transaction, so that a refused one leaves nothing behind."""
     from durasql.client import connect
     from durasql.store import instances
@@ -99,15 +130,23 @@ def _start_all(dsn: str, compiled: Compiled, label: str | None, variables: dict[
             if isinstance(statement, SetVar):
                 client.perform(instances.set_variable(statement.name, statement.value))
                 continue
-            mode = statement.transaction_mode or "caller"
-            ids.append(
-                client.perform(
-                    instances.start(
-                        next(graphs).graph, label or statement.label, statement.database, variables, mode
-                    )
-                )
+            start = instances.start(
+                next(graphs).graph,
+                label or statement.label,
+                statement.database,
+                variables,
+                statement.transaction_mode or "caller",
+                _combined(statement, policy),
             )
+            ids.append(client.perform(start))
     return ids
+
+
+def _combined(statement: Start, policy: Policy) -> Policy:
+    """What the text says, and the command line instead where it says something, too."""
+    said = {name: getattr(statement, name, None) for name in (*_POLICY, "timeout")}
+    said.update((name, value) for name, value in policy.items() if value is not None)
+    return cast("Policy", said)
 
 
 @click.command("run", short_help="Run workflows to their end and print the result.")
@@ -120,6 +159,7 @@ def run_command(
     source: Source,
     label: str | None,
     variables: tuple[tuple[str, str], ...],
+    policy: Policy,
     json_: bool,
     target: Target,
     timeout: float | None,
@@ -137,7 +177,7 @@ def run_command(
     compiled = compile_source(source)
     render.warnings(compiled.diagnostics)
     with target.reached() as dsn:
-        ids = _start_all(dsn, compiled, label, dict(variables))
+        ids = _start_all(dsn, compiled, label, dict(variables), policy)
         codes = [asyncio.run(_Run(dsn, id, timeout, json_, tree).to_the_end()) for id in ids]
     return max(codes, default=0)
 

@@ -401,7 +401,15 @@ BEGIN
         worker = NULL, due = NULL
     WHERE i.id = p_instance;
     DELETE FROM df.signals s WHERE s.instance_id = p_instance;
-    DELETE FROM df.journal j WHERE j.instance_id = p_instance AND j.state = 'waiting';
+    IF p_status = 'completed' THEN
+        DELETE FROM df.journal j WHERE j.instance_id = p_instance AND j.state = 'waiting';
+    ELSE
+        -- What failed may be resumed (0015), so how far loops and retries had come stays.
+        DELETE FROM df.journal j USING df.instances i, df.programs p
+        WHERE j.instance_id = p_instance AND j.state = 'waiting' AND i.id = p_instance
+          AND p.owner = i.submitted_by AND p.hash = i.program
+          AND coalesce(p.nodes->NULLIF(j.node, -1)->>'t', '') NOT IN ('LOOP', 'RETRY');
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION df._finish(text, text, text) IS 'Ends an instance.';

@@ -278,6 +278,11 @@ WHERE i.status = 'paused'
 COMMENT ON VIEW df.waiting IS
     'What running instances wait for (timers, schedules, signals, another try, a timeout), since when and until when; and the paused.';
 
+CREATE FUNCTION df._clock(at timestamptz) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN pg_catalog.to_char($1, CASE WHEN $1::date = pg_catalog.now()::date THEN 'HH24:MI:SS' ELSE 'YYYY-MM-DD HH24:MI:SS' END);
+COMMENT ON FUNCTION df._clock(timestamptz) IS 'A time for people; the date only where it is another one than today''s.';
+
 -- Of what failed only the latest is kept: see df.attempts for what goes when.
 CREATE FUNCTION df.instance_attempts(instance_id text)
 RETURNS TABLE (node_id text, node_type text, generation text, attempt integer, message text, sqlstate text,

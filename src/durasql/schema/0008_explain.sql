@@ -150,6 +150,51 @@ END
 $$;
 COMMENT ON FUNCTION df._tree(jsonb, text[]) IS 'A node table as a tree of text.';
 
+-- What people want to know of a node besides its status. Only nodes that something is to be said of have a row.
+CREATE FUNCTION df._node_notes(p_instance text) RETURNS TABLE (node integer, failures integer, note text)
+LANGUAGE sql STABLE ROWS 5 SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH run AS (
+        SELECT i.id, i.status, i.policy, p.nodes FROM df.instances i
+        JOIN df.programs p ON p.owner = i.submitted_by AND p.hash = i.program WHERE i.id = p_instance
+    ), tries AS (
+        SELECT j.node, CASE
+            WHEN j.state = 'waiting' AND df._wait_kind(n.node->>'t') = 'backoff'
+                THEN df._wait_subject(n.node, j.gen, j.attempts, r.policy) || ' at ' || df._clock(j.due)
+            WHEN j.state = 'waiting' AND n.node->>'t' = 'TIMEOUT' THEN 'until ' || df._clock(j.due)
+            WHEN n.node->>'t' = 'RETRY' AND substring(j.gen FROM '[0-9]+$') <> '1'
+                THEN format('try %s of %s', substring(j.gen FROM '[0-9]+$'), df._config(n.node->>'q')->>'max_attempts')
+            WHEN n.node->>'t' = 'LOOP' AND df._config(n.node->>'q')->>'continue_on_failure' = 'true' AND j.attempts > 0
+                THEN format('%s failed', j.attempts)
+            WHEN n.node->>'t' NOT IN ('RETRY', 'LOOP') AND j.attempts > 1 THEN format('try %s', j.attempts)
+        END AS said
+        FROM run r JOIN df.journal j ON j.instance_id = r.id AND j.node >= 0
+        CROSS JOIN LATERAL (SELECT r.nodes->j.node AS node OFFSET 0) AS n
+    ), handled AS (
+        SELECT (n.node->>'p')::integer AS node, 'handled: ' || df._cut(df._node_value(r.id, j.node)::json->>'message', 80, 77) AS said
+        FROM run r JOIN df.journal j ON j.instance_id = r.id AND j.node > 0 AND j.state = 'failed'
+        CROSS JOIN LATERAL (SELECT r.nodes->j.node AS node OFFSET 0) AS n
+        LEFT JOIN df.journal c ON c.instance_id = r.id AND c.node = (n.node->>'p')::integer
+        WHERE r.nodes->(n.node->>'p')::integer->>'t' = 'CATCH' AND r.nodes->(n.node->>'p')::integer->>'l' = j.node::text
+          AND c.state IS DISTINCT FROM 'failed'
+    ), undos AS (
+        SELECT u.node, CASE
+            WHEN bool_or(u.state = 'failed') THEN 'undo failed: ' || df._cut(max(u.error::json->>'message'), 80, 77)
+            WHEN bool_or(u.state = 'ready') THEN CASE WHEN max(r.status) <> 'completed' THEN 'can be undone' END
+            ELSE 'undone' END AS said
+        FROM run r JOIN df.undos u ON u.instance_id = r.id GROUP BY u.node
+    ), said AS (
+        SELECT * FROM tries UNION ALL SELECT * FROM handled UNION ALL SELECT * FROM undos
+    ), failed AS (
+        SELECT a.node, count(*)::integer AS times FROM df.attempts a WHERE a.instance_id = p_instance GROUP BY a.node
+    )
+    SELECT coalesce(s.node, f.node), coalesce(f.times, 0), s.note
+    FROM (SELECT x.node, string_agg(x.said, ', ') AS note FROM said x WHERE x.said IS NOT NULL GROUP BY x.node) AS s
+    FULL JOIN failed f ON f.node = s.node
+$$;
+COMMENT ON FUNCTION df._node_notes(text) IS
+    'Of the nodes of an instance: failed tries, and in words the next try, the failure that was handled, the undo.';
+
 -- The live view takes its marks from the same place as df.instance_nodes.
 CREATE FUNCTION df._explain_instance(p_instance text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -164,9 +209,10 @@ BEGIN
     IF NOT FOUND THEN
         RETURN format('Instance ''%s'' not found', p_instance);
     END IF;
-    SELECT array_agg(CASE n.inferred_status WHEN 'completed' THEN ' ✓' WHEN 'failed' THEN ' ✗' WHEN 'running' THEN ' ⏳'
+    SELECT array_agg(coalesce(' (' || k.note || ')', '')
+                     || CASE n.inferred_status WHEN 'completed' THEN ' ✓' WHEN 'failed' THEN ' ✗' WHEN 'running' THEN ' ⏳'
                                             WHEN 'skipped' THEN ' ⊘' ELSE ' ○' END ORDER BY n.number)
-    INTO marks FROM df._nodes n WHERE n.instance_id = i.id;
+    INTO marks FROM df._nodes n LEFT JOIN df._node_notes(i.id) k ON k.node = n.number WHERE n.instance_id = i.id;
     IF marks IS NULL THEN
         RETURN format('No nodes found for instance ''%s''', p_instance);
     END IF;

@@ -188,6 +188,27 @@ $$;
 COMMENT ON FUNCTION df._failed_nodes(text, jsonb, integer, text) IS
     'What df.retry_instance does with the journal of a failed instance, or of one failed undo.';
 
+-- For people, before they retry: the steps that will run again, or the undo that will.
+CREATE FUNCTION df._failed_steps(p_instance text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH parts AS (
+        SELECT i.id, p.nodes, 0 AS root, '' AS gen FROM df.instances i
+        JOIN df.programs p ON p.owner = i.submitted_by AND p.hash = i.program
+        WHERE i.id = p_instance AND i.status = 'failed'
+        UNION ALL
+        SELECT i.id, p.nodes, (p.nodes->u.node->>'r')::integer, u.gen FROM df.instances i
+        JOIN df.programs p ON p.owner = i.submitted_by AND p.hash = i.program
+        JOIN df.undos u ON u.instance_id = i.id AND u.state = 'failed'
+        WHERE i.id = p_instance AND i.status = 'stuck'
+    ), failed AS (
+        SELECT f.node, s.nodes FROM parts s, df._failed_nodes(s.id, s.nodes, s.root, s.gen) AS f WHERE f.action <> 'reset'
+    )
+    SELECT string_agg(df._node_id(f.node), ', ' ORDER BY f.node) FROM failed f
+    WHERE NOT EXISTS (SELECT FROM failed b WHERE f.node = (b.nodes->b.node->>'p')::integer)
+$$;
+COMMENT ON FUNCTION df._failed_steps(text) IS 'The ids of the steps at which df.retry_instance resumes an instance.';
+
 CREATE FUNCTION df.retry_instance(instance_id text) RETURNS text
 LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp
 AS $$
@@ -254,7 +275,7 @@ BEGIN
         FOR undo IN SELECT * FROM df.undos u WHERE u.instance_id = OLD.id AND u.state = 'failed' LOOP
             PERFORM df._rewind(OLD.id, nodes, (nodes->undo.node->>'r')::integer, undo.gen);
         END LOOP;
-        UPDATE df.undos u SET state = 'ready', error = NULL WHERE u.instance_id = OLD.id AND u.state = 'failed';
+        UPDATE df.undos u SET state = 'ready', error = NULL, settled = NULL WHERE u.instance_id = OLD.id AND u.state = 'failed';
         -- Unless it is the deadline that the undos are about, the run may go on behind them.
         IF NOT EXISTS (SELECT FROM df.journal j WHERE j.instance_id = OLD.id AND j.node = -1 AND j.state = 'failed') THEN
             NEW.policy := NULLIF(OLD.policy - 'deadline', '{}');
@@ -465,9 +486,9 @@ BEGIN
     SELECT p_copy, a.node, a.gen, a.attempt, a.error, a.next_at, a.failed_at FROM df.attempts a
     WHERE a.instance_id = p_origin AND a.failed_at < since AND NOT df._is_within(a.node, p_node, p_nodes);
     -- What was undone after the step had completed when the step began.
-    INSERT INTO df.undos (instance_id, node, gen, seq, state, names, error, recorded_at)
-    SELECT p_copy, u.node, u.gen, u.seq, CASE WHEN u.state = 'done' AND u.recorded_at < since THEN 'done' ELSE 'ready' END,
-           u.names, NULL, u.recorded_at
+    INSERT INTO df.undos (instance_id, node, gen, seq, state, names, settled, recorded_at)
+    SELECT p_copy, u.node, u.gen, u.seq, CASE WHEN u.state = 'done' AND u.settled < p_first THEN 'done' ELSE 'ready' END,
+           u.names, CASE WHEN u.state = 'done' AND u.settled < p_first THEN u.settled END, u.recorded_at
     FROM df.undos u
     WHERE u.instance_id = p_origin AND u.seq < p_first AND NOT df._is_within(u.node, p_node, p_nodes);
 END

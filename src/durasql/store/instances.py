@@ -10,7 +10,7 @@ import json
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypedDict, TypeVar
 
 from durasql.errors import NotFound, RunCancelled, RunFailed
 from durasql.store.queries import named
@@ -34,7 +34,25 @@ class Query:
 
 Operation: TypeAlias = Generator[Query, Sequence[Row], T]
 
-TERMINAL = frozenset({"completed", "failed", "cancelled"})
+FAILED: Final = frozenset({"failed", "compensated", "stuck"})
+"""Ends of an instance that a failure led to: as it was, undone, or with an undo that failed, too."""
+TERMINAL: Final = frozenset({"completed", "cancelled", *FAILED})
+
+
+class Policy(TypedDict, total=False):
+    """What a run does about failures, and what must not run twice at a time; as df.start takes it.
+
+    Durations are texts such as '500 ms' or '1 h 30 min'. `timeout` is for the whole run, `on_failure` is
+    'fail' or 'continue', `on_conflict` 'return', 'reject' or 'replace'.
+    """
+
+    max_attempts: int | None
+    backoff: str | None
+    max_backoff: str | None
+    on_failure: str | None
+    timeout: str | None
+    key: str | None
+    on_conflict: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +74,10 @@ class Instance:
     completed_at: datetime | None
     output: str | None
     cancel_reason: str | None
+    pause_reason: str | None = None
+    key: str | None = None
+    origin: str | None = None
+    """The instance and the step that it is a copy of, as `<id> at <node>`."""
     failure: dict[str, Any] | None = None
 
     @property
@@ -69,10 +91,10 @@ class Instance:
 
     @property
     def error(self) -> str | None:
-        """Why it failed or was cancelled, else None."""
+        """Why it failed, was undone, is stuck or was cancelled, else None."""
         if self.status == "cancelled":
             return f"canceled: {self.cancel_reason}"
-        return self.output if self.status == "failed" else None
+        return self.output if self.status in FAILED else None
 
     def as_dict(self) -> dict[str, Any]:
         """Everything for JSON, the result parsed."""
@@ -82,8 +104,9 @@ class Instance:
 
     def require_completed(self) -> Any:
         """The result. Raises RunFailed or RunCancelled for an instance that ended otherwise."""
-        if self.status == "failed":
-            raise RunFailed(f"instance {self.id} failed: {self.error}")
+        if self.status in FAILED:
+            how = "failed" if self.status == "failed" else f"is {self.status}"
+            raise RunFailed(f"instance {self.id} {how}: {self.error}")
         if self.status == "cancelled":
             raise RunCancelled(f"instance {self.id} was cancelled: {self.cancel_reason}")
         return self.result
@@ -122,6 +145,10 @@ class NodeState:
     result: str | None
     updated_at: datetime | None
     took: float | None = None
+    failures: int = 0
+    """Tries that failed and were, or are to be, followed by another."""
+    note: str | None = None
+    """The next try and its time, the failure that was handled, how it stands with the undo."""
 
 
 def start(
@@ -130,6 +157,7 @@ def start(
     database: str | None,
     variables: Mapping[str, str],
     mode: str = "caller",
+    policy: Policy | None = None,
 ) -> Operation[str]:
     """Start `graph` and return the instance's id. The variables are set for this instance only.
 
@@ -140,7 +168,8 @@ def start(
         before.update((name, value) for name, value in (yield Query("own_vars", {"names": list(variables)})))
     for name, value in variables.items():
         yield Query("setvar", {"name": name, "value": value})
-    rows = yield Query("start", {"graph": graph, "label": label, "database": database, "mode": mode})
+    named = {"graph": graph, "label": label, "database": database, "mode": mode}
+    rows = yield Query("start", {**named, **dict.fromkeys(Policy.__annotations__), **(policy or {})})
     for name in variables:
         if name in before:
             yield Query("setvar", {"name": name, "value": before[name]})
