@@ -159,7 +159,16 @@ def nodes_command(id: str, json_: bool, target: Target) -> None:
     render.table(
         columns,
         [
-            (n.id, n.type, n.name, n.status, n.note, render.duration(n.took), _cut(n.query), _cut(n.result, 40))
+            (
+                n.id,
+                n.type,
+                n.name,
+                n.status,
+                n.note,
+                render.duration(n.took),
+                _cut(n.query),
+                _cut(n.result, 40),
+            )
             for n in nodes
         ],
     )
