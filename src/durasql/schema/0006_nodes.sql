@@ -137,10 +137,12 @@ COMMENT ON FUNCTION df._rows_verdict(text, jsonb, integer) IS 'Whether the resul
 
 -- The heart. Arrays are indexed by node number + 1; parents always come before their children (pre-order).
 --   p_begun      whether any worker ever took the instance up
---   generation   the counters of the loops around a node, outermost first ('' outside loops), as in the journal
+--   p_forgiving  whether the run goes on after failures that nothing catches
+--   generation   the counters of the loops around a node, outermost first ('' outside loops), as in the journal; a RETRY
+--                counts its attempts as a loop does its rounds
 --   stamp        df.nodes.status_details; templates carry '#i#' where the i-th counter goes
 --   since        the node whose journal row tells when this node got its status
-CREATE FUNCTION df._node_states(p_instance text, p_nodes jsonb, p_begun boolean)
+CREATE FUNCTION df._node_states(p_instance text, p_nodes jsonb, p_begun boolean, p_forgiving boolean DEFAULT false)
 RETURNS TABLE (node integer, node_type text, query text, result_name text, left_node integer, right_node integer,
                status text, stamp text, inferred text, decider integer, since integer)
 LANGUAGE plpgsql STABLE ROWS 20 SET search_path = pg_catalog, pg_temp
@@ -152,6 +154,7 @@ DECLARE
     total integer;
     entry record;
     k integer; p integer; i integer;
+    counts boolean[];       -- is a loop, or counts like one
     loops boolean;
     loop_of integer[];      -- innermost loop around a node
     depth integer[];        -- number of loops around it
@@ -179,12 +182,13 @@ BEGIN
 
     states := array_fill(NULL::text, ARRAY[total]);
     gens := states;
-    FOR entry IN SELECT j.node AS number, j.state, j.gen FROM df.journal j WHERE j.instance_id = p_instance LOOP
+    FOR entry IN SELECT j.node AS number, j.state, j.gen FROM df.journal j WHERE j.instance_id = p_instance AND j.node >= 0 LOOP
         states[entry.number + 1] := entry.state;
         gens[entry.number + 1] := entry.gen;
     END LOOP;
 
-    loops := 'LOOP' = ANY (kinds);
+    SELECT array_agg(t.kind IN ('LOOP', 'RETRY') ORDER BY t.at) INTO counts FROM unnest(kinds) WITH ORDINALITY AS t (kind, at);
+    loops := true = ANY (counts);
     loop_of := array_fill(NULL::integer, ARRAY[total]);
     depth := array_fill(0, ARRAY[total]);
     newest := array_fill(NULL::text, ARRAY[total]);
@@ -203,7 +207,7 @@ BEGIN
     IF loops THEN
         FOR k IN 2..total LOOP
             p := parents[k];
-            IF kinds[p] = 'LOOP' THEN
+            IF counts[p] THEN
                 loop_of[k] := p;
                 depth[k] := depth[p] + 1;
             ELSE
@@ -213,7 +217,7 @@ BEGIN
         END LOOP;
         -- Bottom-up: a loop has come as far as its own row and the rows inside it say.
         FOR k IN REVERSE total..1 LOOP
-            i := CASE WHEN kinds[k] = 'LOOP' THEN k ELSE loop_of[k] END;
+            i := CASE WHEN counts[k] THEN k ELSE loop_of[k] END;
             CONTINUE WHEN i IS NULL;
             latest := NULL;
             IF gens[k] <> '' THEN
@@ -232,7 +236,7 @@ BEGIN
     FOR k IN 1..total LOOP
         p := parents[k];
         current := CASE WHEN loop_of[k] IS NULL THEN '' ELSE inside[loop_of[k]] END;
-        IF kinds[k] = 'LOOP' THEN
+        IF counts[k] THEN
             latest := coalesce(newest[k]::integer[], '{}');
             number := 1;
             IF latest[1:depth[k]] = string_to_array(current, '.')::integer[] THEN
@@ -246,10 +250,10 @@ BEGIN
 
         IF p IS NULL THEN
             active[k] := p_begun;
-            templates[k] := p_instance || CASE WHEN kinds[k] = 'LOOP' THEN '::#1#' ELSE '::1' END;
+            templates[k] := p_instance || CASE WHEN counts[k] THEN '::#1#' ELSE '::1' END;
         ELSE
             templates[k] := templates[p];
-            IF kinds[k] = 'LOOP' THEN
+            IF counts[k] THEN
                 templates[k] := templates[p] || '::' || df._node_id(k - 1) || '::#' || depth[k] + 1 || '#';
             ELSIF kinds[p] IN ('JOIN', 'RACE') THEN
                 templates[k] := templates[p] || '::' || df._node_id(k - 1) || '::1';
@@ -265,10 +269,25 @@ BEGIN
                     END IF;
                 WHEN 'THEN', 'LOOP' THEN
                     IF k - 1 <> lefts[p] THEN
-                        active[k] := fresh[lefts[p] + 1] AND states[lefts[p] + 1] = 'done';
+                        active[k] := fresh[lefts[p] + 1] AND (states[lefts[p] + 1] = 'done' OR states[lefts[p] + 1] = 'failed'
+                            AND (kinds[p] = 'LOOP' AND queries[p] IS NOT NULL OR kinds[p] = 'THEN' AND p_forgiving));
                         sinces[k] := lefts[p];
                     ELSIF kinds[p] = 'LOOP' AND fresh[p] AND states[p] = 'looping' THEN
                         sinces[k] := p - 1;
+                    END IF;
+                WHEN 'RETRY' THEN
+                    IF fresh[p] AND states[p] IN ('looping', 'waiting') THEN
+                        sinces[k] := p - 1;
+                    END IF;
+                WHEN 'CATCH', 'FINALLY' THEN
+                    IF k - 1 <> lefts[p] THEN
+                        active[k] := fresh[lefts[p] + 1]
+                            AND (states[lefts[p] + 1] = 'failed' OR kinds[p] = 'FINALLY' AND states[lefts[p] + 1] IN ('done', 'broken'));
+                        sinces[k] := lefts[p];
+                    END IF;
+                WHEN 'UNDO' THEN
+                    IF k - 1 <> lefts[p] THEN
+                        active[k] := fresh[k];  -- it is run when something else fails
                     END IF;
                 ELSE NULL;
             END CASE;
@@ -336,8 +355,8 @@ BEGIN
             IF conditions[k] IS NULL THEN
                 verdicts[k] := df._rows_verdict(p_instance, p_nodes, k - 1);
             ELSIF states[conditions[k] + 1] = 'done'
-                AND current = (CASE kinds[conditions[k] + 1]
-                    WHEN 'LOOP' THEN regexp_replace(gens[conditions[k] + 1], '\.?[0-9]+$', '')
+                AND current = (CASE WHEN counts[conditions[k] + 1]
+                    THEN regexp_replace(gens[conditions[k] + 1], '\.?[0-9]+$', '')
                     ELSE gens[conditions[k] + 1] END) THEN
                 verdicts[k] := df._truthy(df._node_value(p_instance, conditions[k]));
             END IF;
@@ -346,7 +365,7 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION df._node_states(text, jsonb, boolean) IS
+COMMENT ON FUNCTION df._node_states(text, jsonb, boolean, boolean) IS
     'Status, stamp and inferred status of every node of an instance, derived from its journal.';
 
 -- Views run with their owner's rights, so row-level security must be said again: whoever it does not bind (the owner,
@@ -380,7 +399,8 @@ JOIN df.programs p ON p.owner = i.submitted_by AND p.hash = i.program
 CROSS JOIN LATERAL df._node_states(
     i.id, p.nodes,
     i.status IN ('running', 'completed') OR i.epoch > CASE i.status WHEN 'cancelled' THEN 1 ELSE 0 END
-        AND (i.status <> 'failed' OR EXISTS (SELECT FROM df.journal b WHERE b.instance_id = i.id))) AS s
+        AND (i.status <> 'failed' OR EXISTS (SELECT FROM df.journal b WHERE b.instance_id = i.id)),
+    coalesce(i.policy->>'on_failure' = 'continue', false)) AS s
 LEFT JOIN df.journal o ON o.instance_id = i.id AND o.node = s.node
 LEFT JOIN df.journal j ON j.instance_id = i.id AND j.node = s.since
 WHERE i.submitted_by = (SELECT quote_ident(current_user)::regrole)
