@@ -7,7 +7,7 @@ parking. Out: the parameters of a single statement, sent in the step's own trans
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from json.encoder import encode_basestring as quote
 
@@ -21,6 +21,8 @@ class Record:
     """The text-format parameters of `df._record`."""
 
     params: Sequence[bytes | None]
+    committed: Callable[[], None] | None = None
+    """To be called when a record that travels with the next step is committed."""
 
 
 @dataclass(slots=True)

@@ -389,7 +389,7 @@ class Runner:
             self._park(batch)
         if self._can_carry(step, following, batch):
             assert step is not None and key is not None
-            step.carry(self._recorder.build(batch), key)
+            step.carry(replace(self._recorder.build(batch), committed=partial(self._log, batch)), key)
         elif not batch.empty:
             await self._write(batch, step, key)
         if self._services.draining and not self._over and not (step and step.carried):
@@ -505,6 +505,9 @@ class Runner:
             log.info(
                 "%s %s %s", self.claim.id, info.type, row.state.value, extra={**place, "type": info.type}
             )
+        if batch.finish is not None or batch.park:
+            state = batch.finish.status if batch.finish is not None else "parked"
+            log.info("%s %s", self.claim.id, state, extra={"instance": self.claim.id, "state": state})
 
 
 class _StepLost(Exception):

@@ -116,6 +116,8 @@ class Session:
             await self.wire.send()
             if before:
                 await self._expect(expected, b"COMMIT")
+                if before.committed is not None:
+                    before.committed()
             self._open = self._used = True
             await self._expect(entering, b"BEGIN")
             chunks: list[PGresult] = []

@@ -95,6 +95,8 @@ class Step:
         if self.carried is not None:
             carried, self.carried = self.carried, None
             await self.commit(carried.record)
+            if carried.record.committed is not None:
+                carried.record.committed()
 
     async def undo(self) -> None:
         """Roll back the open transaction: its step failed though its statements did not."""

@@ -41,6 +41,7 @@ _COMMANDS: Final = {
     "fork": "verbs",
     "worker": "serve",
     "dev": "serve",
+    "top": "top",
     "doctor": "doctor",
     "psql": "database",
     "db": "database",

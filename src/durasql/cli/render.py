@@ -13,9 +13,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -281,3 +281,37 @@ def live_tree() -> Iterator[LiveTree | None]:
         return
     with Live(console=console(), auto_refresh=False) as live:
         yield LiveTree(live)
+
+
+Section: TypeAlias = tuple[str, Sequence[str], Sequence[Sequence[Any]]]
+"""A title, columns and rows."""
+
+
+def sections(first: str, parts: Sequence[Section]) -> None:
+    """A line, and titled tables below each other; of an empty one the title only."""
+    line(first)
+    for title, columns, rows in parts:
+        line(f"\n{title}")
+        if rows:
+            table(columns, rows)
+
+
+class LiveSections:
+    """Sections that are drawn anew in place."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def show(self, first: str, parts: Sequence[Section]) -> None:
+        """Draw these."""
+        shown: list[RenderableType] = [Text(first, style="bold")]
+        for title, columns, rows in parts:
+            shown += [Text(f"\n{title}", style="dim"), *([table_of(columns, rows)] if rows else [])]
+        self._live.update(Group(*shown), refresh=True)
+
+
+@contextmanager
+def live_sections() -> Iterator[LiveSections]:
+    """A screen of its own for sections, while the block runs."""
+    with Live(console=console(), auto_refresh=False, screen=True) as live:
+        yield LiveSections(live)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from durasql.cli import render
+from durasql.cli import logs, render
 from durasql.cli.observation import ListenAddress, Observation, healthcheck, observed
 from durasql.cli.processes import Processes, run
 from durasql.cli.target import Target, database_options
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from durasql.telemetry.address import Address
     from durasql_runtime.worker import Worker, WorkerConfig
 
-_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_log_json = click.option("--log-json", is_flag=True, help="Log a JSON object per line.")
 
 
 class RoleDsn(click.ParamType[tuple[str, str]]):
@@ -61,6 +60,7 @@ class RoleDsn(click.ParamType[tuple[str, str]]):
 @click.option("--otel", is_flag=True, help="Send a span per step, as the variables OTEL_* say.")
 @click.option("--healthcheck", "check", is_flag=True, help="Ask the worker at --metrics how it is, and exit.")
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]))
+@_log_json
 @database_options
 def worker_command(
     name: str,
@@ -74,6 +74,7 @@ def worker_command(
     otel: bool,
     check: bool,
     log_level: str,
+    log_json: bool,
     target: Target,
 ) -> int:
     """Execute instances: those of the role it logs in as, or of every role after df.grant_worker(role).
@@ -91,7 +92,7 @@ def worker_command(
     from durasql_runtime.pool import PoolLimits
     from durasql_runtime.worker import WorkerConfig
 
-    _log(log_level)
+    logs.begin(log_level, as_json=log_json)
     with target.reached() as dsn:
         if processes > 1:
             return run(processes, sys.argv[1:], metrics)
@@ -117,7 +118,8 @@ def worker_command(
 @click.option(
     "--data-dir", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Where its data is."
 )
-def dev_command(log_level: str, data_dir: Path | None) -> None:
+@_log_json
+def dev_command(log_level: str, log_json: bool, data_dir: Path | None) -> None:
     """Run the embedded PostgreSQL and a worker in the foreground. Ctrl-C stops both; the data stays.
 
     \b
@@ -127,7 +129,7 @@ def dev_command(log_level: str, data_dir: Path | None) -> None:
     from durasql.embedded import Embedded
     from durasql_runtime.worker import WorkerConfig
 
-    _log(log_level)
+    logs.begin(log_level, as_json=log_json)
     server = Embedded(data_dir)
     with server.running() as dsn:
         render.line(f"PostgreSQL is running, its data is in {server.directory}")
@@ -135,10 +137,6 @@ def dev_command(log_level: str, data_dir: Path | None) -> None:
         render.line(f"  superuser  {server.superuser_dsn}")
         render.line("Ctrl-C stops it.")
         _serve(WorkerConfig(dsn), lambda: render.note("a worker is ready"))
-
-
-def _log(level: str) -> None:
-    logging.basicConfig(stream=sys.stderr, level=level.upper(), format=_FORMAT)
 
 
 def _serve(config: WorkerConfig, ready: Callable[[], None], observation: Observation | None = None) -> None:
