@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -16,10 +20,15 @@ from durasql.extras import needing
 if TYPE_CHECKING:
     from durasql.telemetry.address import Address
     from durasql.telemetry.endpoint import Endpoint
-    from durasql.telemetry.metrics import Metrics
-    from durasql_runtime.observe import Observer
+    from durasql.telemetry.meters import Meters
+    from durasql.telemetry.tracing import Tracing
+    from durasql_runtime.observe import Observer, Vitals
     from durasql_runtime.worker import Worker
 
+log = logging.getLogger("durasql.telemetry")
+
+_FAREWELL: Final = 3.0
+"""Seconds for the last spans and metrics when a worker ends."""
 _PATIENCE: Final = 8.0
 """Seconds until a worker that does not answer is called unwell."""
 
@@ -43,15 +52,15 @@ class Observation:
     """What a worker is to tell its deeds, and what wants to know the worker itself."""
 
     observer: Observer
-    _name: str
-    _metrics: Metrics | None = None
-    _endpoint: Endpoint | None = None
+    shown: list[Callable[[Callable[[], Vitals]], None]] = field(default_factory=list)
+    endpoint: Endpoint | None = None
 
     def attach(self, worker: Worker) -> None:
         """The worker exists; to be called on its event loop."""
-        if self._metrics is not None and self._endpoint is not None:
-            self._metrics.show(self._name, lambda: worker.vitals)
-            self._endpoint.attach(worker, asyncio.get_running_loop())
+        for show in self.shown:
+            show(lambda: worker.vitals)
+        if self.endpoint is not None:
+            self.endpoint.attach(worker, asyncio.get_running_loop())
 
 
 @contextmanager
@@ -61,26 +70,42 @@ def observed(name: str, address: Address | None, otel: bool) -> Iterator[Observa
 
     observers: list[Observer] = []
     with ExitStack() as stack:
-        observation = Observation(SILENT, name)
+        observation = Observation(SILENT)
         if address is not None:
             with needing("metrics", "--metrics"):
                 from durasql.telemetry.endpoint import Endpoint
                 from durasql.telemetry.metrics import Metrics
             metrics = Metrics()
-            endpoint = Endpoint(address, metrics)
-            stack.callback(endpoint.close)
-            render.note(f"metrics are at {endpoint.address}")
-            observation = Observation(SILENT, name, metrics, endpoint)
+            observation.endpoint = Endpoint(address, metrics)
+            stack.callback(observation.endpoint.close)
+            render.note(f"metrics are at {observation.endpoint.address}")
+            observation.shown.append(partial(metrics.show, name))
             observers.append(metrics)
         if otel:
             with needing("otel", "--otel"):
+                from durasql.telemetry.meters import Meters
                 from durasql.telemetry.tracing import Tracing
-            tracing = Tracing(name)
-            stack.callback(tracing.close)
-            observers.append(tracing)
+            meters, tracing = Meters(name), Tracing(name)
+            stack.callback(_close_soon, meters, tracing)
+            observation.shown.append(meters.show)
+            observers += [meters, tracing]
         if observers:
             observation.observer = observers[0] if len(observers) == 1 else Several(observers)
         yield observation
+
+
+def _close_soon(*senders: Meters | Tracing) -> None:
+    """Send the last of everything, as far as that goes in a few seconds: a collector that is away shall not
+    keep a worker from ending.
+    """
+    threads = [threading.Thread(target=sender.close, daemon=True) for sender in senders]
+    for thread in threads:
+        thread.start()
+    latest = time.monotonic() + _FAREWELL
+    for thread in threads:
+        thread.join(max(0.0, latest - time.monotonic()))
+    if any(thread.is_alive() for thread in threads):
+        log.warning("the last telemetry could not be sent in %g s", _FAREWELL)
 
 
 def healthcheck(address: Address | None) -> int:

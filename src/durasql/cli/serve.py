@@ -57,7 +57,7 @@ class RoleDsn(click.ParamType[tuple[str, str]]):
     envvar="DURASQL_METRICS",
     help="Serve /metrics, /healthz and /readyz there; without an address on 127.0.0.1.",
 )
-@click.option("--otel", is_flag=True, help="Send a span per step, as the variables OTEL_* say.")
+@click.option("--otel", is_flag=True, help="Send spans and metrics, as the variables OTEL_* say.")
 @click.option("--healthcheck", "check", is_flag=True, help="Ask the worker at --metrics how it is, and exit.")
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]))
 @_log_json

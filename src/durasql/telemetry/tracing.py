@@ -7,15 +7,9 @@ that the steps. Spans say what was done, when, how often and how it ended, never
 
 from __future__ import annotations
 
-import logging
-import os
-import threading
-from collections.abc import Mapping
 from hashlib import sha256
-from importlib.metadata import entry_points
 from typing import Any, Final
 
-from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
@@ -24,17 +18,12 @@ from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
 from durasql import __version__
 from durasql.bytecode.opcodes import OPCODES, Op
 from durasql.bytecode.program import Program
-from durasql.errors import NotInstalled
+from durasql.telemetry.environment import exporters, resource
 from durasql_runtime.claims import Claim
 from durasql_runtime.machine import Activation
 from durasql_runtime.outcome import Done, Failed, Outcome
 
-log = logging.getLogger("durasql.telemetry")
-
 _CALLS: Final = frozenset({Op.SQL, Op.HTTP, Op.HTTP_MULTIPART})
-_PATIENCE: Final = 3.0
-"""Seconds for the last spans when a worker ends."""
-_EXPORTERS: Final = "opentelemetry_traces_exporter"
 
 
 class _InstanceIds(RandomIdGenerator):
@@ -65,14 +54,8 @@ class Tracing:
         return _Run(self._tracer, span, claim, program)
 
     def close(self) -> None:
-        """Send what has not been sent yet, as far as that goes in a few seconds: a collector that is away
-        shall not keep a worker from ending.
-        """
-        sending = threading.Thread(target=self.provider.shutdown, name="spans", daemon=True)
-        sending.start()
-        sending.join(_PATIENCE)
-        if sending.is_alive():
-            log.warning("the last spans could not be sent in %g s", _PATIENCE)
+        """Send what has not been sent yet."""
+        self.provider.shutdown()
 
 
 class _Run:
@@ -131,36 +114,11 @@ def trace_id(claim: Claim) -> int:
 
 
 def provider_of_environment(name: str) -> TracerProvider:
-    """A provider as the variables OTEL_* describe it; `name` is the worker's."""
-    described = {"service.name": "durasql", "service.instance.id": name, "service.version": __version__}
-    # What the environment says wins.
-    resource = Resource(described).merge(OTELResourceDetector().detect())
-    provider = TracerProvider(resource=Resource.create().merge(resource), shutdown_on_exit=False)
-    for exporter in _exporters(os.environ):
+    """A provider as the variables OTEL_* describe it; `name` is the worker's. Raises `NotInstalled`."""
+    provider = TracerProvider(resource=resource(name), shutdown_on_exit=False)
+    for exporter in exporters("traces"):
         provider.add_span_processor(BatchSpanProcessor(exporter()))
     return provider
-
-
-def _exporters(environment: Mapping[str, str]) -> list[Any]:
-    """Classes of the exporters that OTEL_TRACES_EXPORTER names. Raises `NotInstalled`."""
-    names = [name.strip() for name in environment.get("OTEL_TRACES_EXPORTER", "otlp").split(",")]
-    return [_exporter(name, environment) for name in names if name not in ("", "none")]
-
-
-def _exporter(name: str, environment: Mapping[str, str]) -> Any:
-    protocol = environment.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or environment.get(
-        "OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"
-    )
-    if name == "otlp":
-        name = "otlp_proto_grpc" if protocol == "grpc" else "otlp_proto_http"
-    for entry in entry_points(group=_EXPORTERS, name=name):
-        return entry.load()
-    known = sorted({entry.name for entry in entry_points(group=_EXPORTERS)})
-    raise NotInstalled(
-        f"no exporter {name!r} for OpenTelemetry's traces is installed",
-        hint="OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_PROTOCOL choose among what is installed: "
-        f"{', '.join(known)}.",
-    )
 
 
 def _leaves(program: Program) -> dict[int, int]:

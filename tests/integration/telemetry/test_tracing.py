@@ -111,12 +111,15 @@ def test_an_exporter_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPa
 def test_a_worker_prints_its_spans_where_the_environment_says_so(database: Any, worker_process: Any) -> None:
     with database.connect() as connection:
         (id_,) = connection.execute("SELECT df.start('SELECT 1')").fetchone()
-        worker = worker_process(None, "--otel", OTEL_TRACES_EXPORTER="console")
+        worker = worker_process(
+            None, "--otel", OTEL_TRACES_EXPORTER="console", OTEL_METRICS_EXPORTER="console"
+        )
         connection.execute("SELECT df.await_instance(%s)", (id_,))
     worker.terminate()
     out, _ = worker.communicate()
     assert f'"durasql.instance": "{id_}"' in out
     assert '"service.name": "durasql"' in out
+    assert '"durasql.instances.running"' in out
 
 
 def test_a_collector_that_never_answers_does_not_keep_a_worker_from_ending(
@@ -130,4 +133,4 @@ def test_a_collector_that_never_answers_does_not_keep_a_worker_from_ending(
         worker.terminate()
         _, said = worker.communicate()
     assert worker.returncode == 0
-    assert "the last spans could not be sent" in said
+    assert "the last telemetry could not be sent" in said
