@@ -33,5 +33,5 @@ def normal(text: str) -> str:
 def matches(promised: str, real: str) -> bool:
     """Whether the promise is kept; `…` in it stands for anything, a line of its own for any lines."""
     pattern = re.escape(normal(promised))
-    pattern = re.sub(r"(?m)^…$\n?", lambda _: r"(?:.*\n)*?(?:.*\Z)?", pattern)
+    pattern = re.sub(r"(?m)^…(?:\\\n|$)", lambda _: r"(?:.*\n)*?(?:.*\Z)?", pattern)
     return re.fullmatch(pattern.replace("…", ".*?"), normal(real)) is not None
