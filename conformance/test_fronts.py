@@ -122,7 +122,7 @@ BLANKS: Final = st.sampled_from([" ", "\n", "\t ", " -- note\n", " /* a /* b */ 
 @st.composite
 def formatted(draw: st.DrawFn) -> str:
     """The canonical text of a generated tree, with other blanks and comments between its words."""
-    words = unparse(draw(graphs(guards=False))).split(" ~> ")
+    words = unparse(draw(graphs())).split(" ~> ")
     return draw(BLANKS).join(words[:1]) + "".join(
         f"{draw(BLANKS)}~>{draw(BLANKS)}{word}" for word in words[1:]
     )
@@ -179,7 +179,7 @@ def test_p1_generated_chains_group_alike(user: Session, text: str) -> None:
 
 
 @GENERATED
-@given(node=graphs(guards=False))
+@given(node=graphs())
 def test_p1_graphs_of_one_front_are_graphs_of_the_other(user: Session, node: ast.Node) -> None:
     """A stored graph given to df.start again is the same program."""
     text = encode(node)

@@ -19,7 +19,7 @@ from conformance.postgresql import Session, expression_of, is_script
 PATIENCE: Final = 60
 """Seconds until a run is given up."""
 
-_ENDS: Final = ("completed", "failed", "cancelled")
+_ENDS: Final = ("completed", "failed", "cancelled", "compensated", "stuck")
 
 
 def trace(user: Session, case: Case) -> str:

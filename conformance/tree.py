@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from durasql.source import Source
 from durasql.syntax import ast
+from durasql.syntax.signatures import START
 
 _SHOWN_APART = ("name", "span", "name_span", "texts", "body_span")
 
@@ -25,7 +26,10 @@ def _statement(item: ast.Statement, source: Source) -> Iterator[str]:
     if isinstance(item, ast.SetVar):
         yield f"SetVar {item.name!r} {item.value!r}{_place(item, source)}"
         return
-    options = (("label", item.label), ("database", item.database), ("mode", item.transaction_mode))
+    options = [
+        ("mode" if parameter.name == "transaction_mode" else parameter.name, getattr(item, parameter.name))
+        for parameter in START[1:]
+    ]
     given = "".join(f" {name}={value!r}" for name, value in options if value is not None)
     yield f"Start{given}{_place(item, source)}"
     stack: list[tuple[ast.Node, int]] = [(item.graph, 1)]

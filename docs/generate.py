@@ -52,6 +52,11 @@ _SECTIONS: Final = (
         "http_multipart",
     ),
     (
+        "Dealing with failures",
+        "Builders, too.",
+        "retry timeout catch finally with_undo",
+    ),
+    (
         "Behind the operators",
         "What the operators call. There is no reason to call them by name.",
         "as_op if_then_op if_else_op loop_prefix_op",
@@ -108,7 +113,7 @@ _OPERATORS_QUERY: Final = """
 SELECT o.oprname, o.oprleft = 0, 'df.' || p.proname, obj_description(o.oid, 'pg_operator')
 FROM pg_operator o JOIN pg_proc p ON p.oid = o.oprcode
 WHERE p.pronamespace = 'df'::regnamespace AND o.oprnamespace = 'public'::regnamespace
-ORDER BY array_position(ARRAY['|=>', '~>', '&', '|', '?>', '!>', '@>'], o.oprname::text)
+ORDER BY array_position(ARRAY['|=>', '~>', '&', '|', '?>', '!>', '<~', '@>'], o.oprname::text)
 """
 _SETTINGS_QUERY: Final = "SELECT name, value, description FROM df.settings ORDER BY name"
 
@@ -286,6 +291,13 @@ _EXAMPLES: Final = {
     ~> (df.http('https://example.com/', 'GET') |=> 'r')
     ~> ('SELECT $r.ok' ?> df.break('up') !> 'SELECT 1')
 )""",
+    "RETRY, TIMEOUT": """df.timeout(
+    df.retry('SELECT 1', 3, errors => 'deadlock_detected, 08'),
+    '1 min'
+)""",
+    "CATCH, FINALLY": "df.catch(df.finally('SELECT 1', 'SELECT 2'), 'SELECT $error')",
+    "UNDO": "('SELECT 1' <~ 'SELECT 2') ~> 'SELECT 3'",
+    "TRY": "df.loop(df.sleep(60) ~> 'SELECT 1', continue_on_failure => true)",
     "HTTP_MULTIPART": """df.http_multipart(
     'https://example.com/',
     parts => '[{"name": "file", "data_b64": "aGk="}]'

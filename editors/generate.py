@@ -24,6 +24,7 @@ _SCOPES: Final = {
     "RACE": "keyword.operator.race.dsql",
     "IF_THEN": "keyword.control.conditional.dsql",
     "IF_ELSE": "keyword.control.conditional.dsql",
+    "UNDO": "keyword.operator.undo.dsql",
     "LOOP": "keyword.control.loop.dsql",
     "CONCAT": "keyword.operator.concatenation.dsql",
     "MINUS": "keyword.operator.arithmetic.dsql",

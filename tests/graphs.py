@@ -59,16 +59,32 @@ def _unguarded(below: st.SearchStrategy[ast.Node]) -> st.SearchStrategy[ast.Node
 
 
 def _guards(below: st.SearchStrategy[ast.Node]) -> st.SearchStrategy[ast.Node]:
-    return st.one_of(
-        st.builds(ast.Loop, below, st.none() | below, st.just(True), name=names),
-        st.builds(
-            ast.Retry, below, st.integers(1, 1000), seconds, st.just(90), st.booleans(), errors, name=names
-        ),
-        st.builds(ast.Timeout, below, seconds, name=names),
-        st.builds(ast.Catch, below, below, errors, name=names),
-        st.builds(ast.Finally, below, below, name=names),
-        st.builds(ast.Undo, below, below, name=names),
-    )
+    """One strategy for all of them: Hypothesis prints strategies, and nested ones grow long."""
+    kinds = st.sampled_from(["LOOP", "RETRY", "TIMEOUT", "CATCH", "FINALLY", "UNDO"])
+    return st.builds(_guard, kinds, below, below, st.integers(1, 1000), seconds, errors, names)
+
+
+def _guard(
+    kind: str,
+    body: ast.Node,
+    other: ast.Node,
+    attempts: int,
+    time: int | Decimal,
+    errors: tuple[str, ...] | None,
+    name: str | None,
+) -> ast.Node:
+    match kind:
+        case "LOOP":
+            return ast.Loop(body, other if attempts % 2 else None, True, name=name)
+        case "RETRY":
+            return ast.Retry(body, attempts, time, 86_400, attempts % 2 > 0, errors, name=name)
+        case "TIMEOUT":
+            return ast.Timeout(body, time, name=name)
+        case "CATCH":
+            return ast.Catch(body, other, errors, name=name)
+        case "FINALLY":
+            return ast.Finally(body, other, name=name)
+    return ast.Undo(body, other, name=name)
 
 
 def _join(branches: list[ast.Node], name: str | None) -> ast.Join:

@@ -230,6 +230,24 @@ _ALL: Final = (
         "'SELECT 1 AS id' |=> 'a' ~> 'SELECT $a.*'",
     ),
     Code(
+        "E220",
+        "invalid duration",
+        "A duration is a number and a unit, up to ten years; a bare number counts seconds.",
+        "df.timeout('SELECT 1', '5 parsecs')",
+    ),
+    Code(
+        "E221",
+        "unknown failure",
+        "It is no SQLSTATE, class or name of one, nor timeout, connection, http, http:5xx, http:429 or any.",
+        "df.retry('SELECT 1', errors => 'deadlok_detected')",
+    ),
+    Code(
+        "E222",
+        "invalid number of attempts",
+        "A step is tried once to 1000 times.",
+        "df.retry('SELECT 1', max_attempts => 0)",
+    ),
+    Code(
         "W201",
         "reference that is not replaced",
         "A $name in a literal, a URL or a body looks like a reference, but nothing binds it here.",
@@ -318,6 +336,18 @@ _ALL: Final = (
         "URL that cannot be called",
         "The URL has no host, has blanks in it, or carries a password.",
         "df.http('https:///path')",
+    ),
+    Code(
+        "W218",
+        "failure that cannot happen",
+        "A df.retry or df.catch names failures that no step in it can have.",
+        "df.catch('SELECT 1', 'SELECT 2', errors => 'http:5xx')",
+    ),
+    Code(
+        "W219",
+        "timeout that leaves no time",
+        "The timeout ends before what is in it can be over, or before a second attempt can begin.",
+        "df.timeout(df.sleep(60), '30 s')",
     ),
     Code(
         "I201",

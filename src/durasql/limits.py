@@ -38,3 +38,15 @@ MAX_HTTP_BYTES: Final = 16 * 1024 * 1024
 
 MAX_HTTP_TIMEOUT: Final = 3600
 """Seconds one HTTP exchange may take at most; setting `http_max_timeout`."""
+
+MAX_ATTEMPTS: Final = 1_000
+"""Attempts of one df.retry. Who needs more wants a loop with a wait, which shows what it waits for."""
+
+MAX_DURATION: Final = 3_650 * 86_400
+"""Seconds a timeout or a pause between attempts may last: ten years, so that a mistyped unit is noticed."""
+
+MAX_FAILURE_WORDS: Final = 100
+"""Names in the `errors` of one df.retry or df.catch. A list as long as this is meant to be `any`."""
+
+MAX_KEY_BYTES: Final = 1_024
+"""Bytes of the key of a start, which an index holds."""

@@ -1,4 +1,4 @@
-"""A break outside every loop, and a name on a break."""
+"""A break outside every loop, and a name on a break. An undo runs when no loop around it does any more."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ def check_breaks(view: View) -> Iterator[Diagnostic]:
             if isinstance(node, ast.Break):
                 yield from _break(view, node, looped=looped)
             looped = looped or isinstance(node, ast.Loop)
-            stack.extend((child, looped) for child in node.children())
+            stack.extend(
+                (child, looped and not (isinstance(node, ast.Undo) and child is node.undo))
+                for child in node.children()
+            )
 
 
 def _break(view: View, node: ast.Break, *, looped: bool) -> Iterator[Diagnostic]:

@@ -3,16 +3,26 @@
 In: a graph. Out: `Flow`: for every node the names that may and must be bound when it begins (with the nodes
 that bind them), and whether it can begin at all. The rules are those of the runtime: branches start with a
 copy of the names, a join merges all branches, a race only the winner's, a loop runs its body at least once
-and keeps its names.
+and keeps its names. What a body that failed has bound is lost; a handler, a cleanup after a failure and an
+undo know the failure as `$error`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import reduce
+from typing import Final
 
 from durasql.syntax import ast
+
+ERROR: Final = "error"
+"""The name of a failure where it is handled."""
+FAILURE: Final = ast.Sql(
+    "SELECT '' AS message, '' AS sqlstate, '' AS detail, '' AS hint, '' AS node, 1 AS attempts, "
+    "500 AS http_status"
+)
+"""Stands for what binds `$error`: its one row has these columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +137,19 @@ def _walk(flow: Flow, node: ast.Node, names: Names) -> _Exit:
             left = _Exit(reduce(Names.both, ends) if len(ends) == len(arms) else None, _breaks(arms))
         case ast.Loop(body=body, condition=condition):
             left = _loop(flow, node, body, condition, names)
+        case ast.Retry(body=body) | ast.Timeout(body=body):
+            left = _walk(flow, body, names)
+        case ast.Catch(body=body, handler=handler):
+            arms = [_walk(flow, body, names), _walk(flow, handler, names.bind(ERROR, FAILURE))]
+            left = _Exit(_forgotten(_one_of(arms), names), _breaks(arms))
+        case ast.Finally(body=body, cleanup=cleanup):
+            left = _finally(flow, body, cleanup, names)
+        case ast.Undo(body=body, undo=undo):
+            left = _walk(flow, body, names)
+            if left.names is None:
+                flow.kill(undo, after=body)
+            else:
+                _walk(flow, undo, left.names.bind(ERROR, FAILURE))
         case _:
             left = _Exit(names)
     if node.name is not None and left.names is not None:
@@ -134,10 +157,33 @@ def _walk(flow: Flow, node: ast.Node, names: Names) -> _Exit:
     return left
 
 
+def _finally(flow: Flow, body: ast.Node, cleanup: ast.Node, names: Names) -> _Exit:
+    """The cleanup follows a body that completed, with its names, and one that failed, with `$error`."""
+    done = _walk(flow, body, names)
+    failed = names.bind(ERROR, FAILURE)
+    cleaned = _walk(flow, cleanup, failed if done.names is None else done.names.either(failed))
+    ends = None
+    if done.names is not None and cleaned.names is not None:
+        ends = _forgotten(done.names.both(cleaned.names), names)
+    return _Exit(ends, done.breaks + cleaned.breaks)
+
+
+def _forgotten(names: Names | None, before: Names) -> Names | None:
+    """Without `$error`, which is known only where the failure is handled."""
+    if names is None or FAILURE not in names.bound.get(ERROR, ()):
+        return names
+    bound = {name: nodes for name, nodes in names.bound.items() if name != ERROR}
+    if kept := tuple(node for node in names.bound[ERROR] if node is not FAILURE):
+        bound[ERROR] = kept
+    return Names(bound, names.certain - {ERROR} | before.certain & {ERROR})
+
+
 def _loop(flow: Flow, loop: ast.Loop, body: ast.Node, condition: ast.Node | None, names: Names) -> _Exit:
     again = names.possibly(bound_below(loop))
     exits: list[Names] = []
     done = _walk(flow, body, again)
+    if loop.continue_on_failure and done.names is not None:
+        done = _Exit(done.names.either(again), done.breaks)
     breaks = list(done.breaks)
     if condition is not None:
         if done.names is None:
@@ -162,9 +208,19 @@ def _breaks(exits: Iterable[_Exit]) -> tuple[Names, ...]:
 
 
 def bound_below(root: ast.Node) -> dict[str, tuple[ast.Node, ...]]:
-    """The names that steps below `root` bind, with those steps."""
+    """The names that steps below `root` bind, with those steps; what an undo binds stays in it."""
     found: dict[str, tuple[ast.Node, ...]] = {}
-    for node in ast.walk(root):
+    for node in on_the_way(root):
         if node is not root and node.name is not None and not isinstance(node, ast.Break):
             found[node.name] = (*found.get(node.name, ()), node)
     return found
+
+
+def on_the_way(root: ast.Node) -> Iterator[ast.Node]:
+    """Every node in pre-order, without undo steps, which run only when the way is given up."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        yield node
+        below = [node.body] if isinstance(node, ast.Undo) else list(node.children())
+        stack.extend(reversed(below))

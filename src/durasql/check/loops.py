@@ -11,12 +11,12 @@ from durasql.syntax import ast
 
 
 def check_loops(view: View) -> Iterator[Diagnostic]:
-    """W206. A branch of a race is excused: the other branch ends it."""
+    """W206. A branch of a race is excused, since the other branch ends it, and so is what has a timeout."""
     for root, flow in zip(view.graphs, view.flows, strict=True):
         raced = {
             id(below)
             for node in ast.walk(root)
-            if isinstance(node, ast.Race)
+            if isinstance(node, ast.Race | ast.Timeout)
             for below in ast.walk(node)
             if below is not node
         }

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Final
 
-from durasql.check.flow import Flow, Names
+from durasql.check.flow import ERROR, FAILURE, Flow, Names
 from durasql.check.shape import Shape
 from durasql.check.sqltext import Reference, Where, place, references, substituted
 from durasql.check.view import View
@@ -89,6 +89,8 @@ class _Step:
         return isinstance(self.node, ast.Sql) and bool(_DECLARES.search(self.node.query))
 
     def _why_unbound(self, name: str) -> str:
+        if name == ERROR:
+            return "a failure is known as $error in the handler of df.catch, a cleanup and an undo only"
         near = get_close_matches(name, self.names.bound, 1, 0.6)
         if name in self.everywhere:
             return f"'{name}' is bound later or in another branch; it is visible only in steps that follow"
@@ -101,6 +103,8 @@ class _Step:
         if name not in self.names.certain:
             message = f"{shown} is not bound on every way to this step"
             hint = "bind it on each way, or give it a first value before the branch or loop"
+            if FAILURE in self.names.bound[name]:
+                hint = "a cleanup sees $error only when the body failed; df.catch handles failures"
             yield self.view.finding("W202", message, span, hint)
 
     def _field(self, reference: Reference, span: Span | None) -> Iterator[Diagnostic]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from durasql.check.breaks import check_breaks
+from durasql.check.guards import check_guards
 from durasql.check.joins import check_joins
 from durasql.check.literals import check_literals
 from durasql.check.loops import check_loops
@@ -37,4 +38,5 @@ PASSES: Final[tuple[Pass, ...]] = (
     check_loops,
     check_races,
     check_joins,
+    check_guards,
 )

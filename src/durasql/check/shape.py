@@ -33,7 +33,8 @@ _LEAVES: Final[dict[type[Any], Shape]] = {
     ast.WaitSchedule: Shape("object", ("scheduled",)),
     ast.Join: Shape("array"),
 }
-
+_TRANSPARENT: Final = ast.Retry | ast.Timeout | ast.Finally | ast.Undo
+"""Guards whose value is their body's."""
 
 Known: TypeAlias = Mapping[int, Shape]
 """Shapes that a server told, by the identity of the node."""
@@ -41,8 +42,8 @@ Known: TypeAlias = Mapping[int, Shape]
 
 def shape_of(node: ast.Node, known: Known = MappingProxyType({})) -> Shape:
     """The shape of a node's value: a sequence has its last step's, a choice the one its arms agree on."""
-    while isinstance(node, ast.Then):
-        node = node.second
+    while isinstance(node, ast.Then | _TRANSPARENT):
+        node = node.second if isinstance(node, ast.Then) else node.body
     if id(node) in known:
         return known[id(node)]
     if isinstance(node, ast.Sql):
@@ -51,6 +52,9 @@ def shape_of(node: ast.Node, known: Known = MappingProxyType({})) -> Shape:
     if isinstance(node, ast.If | ast.IfRows):
         then, otherwise = shape_of(node.then, known), shape_of(node.otherwise, known)
         return then if then == otherwise else UNKNOWN
+    if isinstance(node, ast.Catch):
+        body, handler = shape_of(node.body, known), shape_of(node.handler, known)
+        return body if body == handler else UNKNOWN
     return _LEAVES.get(type(node), UNKNOWN)
 
 

@@ -15,12 +15,21 @@ from durasql.errors import Diagnostic
 from durasql.source import Span
 from durasql.syntax import terms
 
-_SYMBOLS: Final = {"THEN": "~>", "JOIN": "&", "RACE": "|", "AS_NAME": "|=>", "IF_THEN": "?>", "IF_ELSE": "!>"}
+_SYMBOLS: Final = {
+    "THEN": "~>",
+    "JOIN": "&",
+    "RACE": "|",
+    "AS_NAME": "|=>",
+    "IF_THEN": "?>",
+    "IF_ELSE": "!>",
+    "UNDO": "<~",
+}
 _TRAPS: Final = {
     *(("THEN", "JOIN"), ("THEN", "RACE"), ("JOIN", "RACE"), ("RACE", "JOIN")),
     *(("JOIN", "AS_NAME"), ("RACE", "AS_NAME")),
     *(("IF_ELSE", "THEN"), ("IF_ELSE", "JOIN"), ("IF_ELSE", "RACE")),
     *(("JOIN", "IF_THEN"), ("RACE", "IF_THEN")),
+    *(("THEN", "UNDO"), ("JOIN", "UNDO"), ("RACE", "UNDO"), ("IF_ELSE", "UNDO")),
 }
 """(operator of the left operand, operator after it) where the reading to the left surprises."""
 
@@ -41,7 +50,7 @@ def _infix(view: View, term: terms.Infix) -> Iterator[Diagnostic]:
         return
     if (
         isinstance(left, terms.Prefix)
-        and term.operator in ("THEN", "AS_NAME", "JOIN")
+        and term.operator in ("THEN", "AS_NAME", "JOIN", "UNDO")
         and left.operand.group is None
     ):
         yield _loop_trap(view, term, left)

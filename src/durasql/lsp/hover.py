@@ -18,6 +18,7 @@ OPERATORS: Final = {
     "RACE": "`a | b` runs both at the same time; the first to finish decides, the other is cancelled",
     "IF_THEN": "`condition ?> then !> otherwise` runs one of two branches",
     "IF_ELSE": "`condition ?> then !> otherwise` runs one of two branches",
+    "UNDO": "`step <~ undo` keeps a step that takes it back, should a later step fail for good",
     "LOOP": "`@> step` repeats the one step after it until `df.break()`",
     "CONCAT": "`'a' || 'b'` joins texts",
 }

@@ -20,7 +20,7 @@ COMMENT ON TYPE df._envelope IS 'One level of an envelope, its members as they w
 
 CREATE FUNCTION df._node_types() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$ SELECT '{SQL,THEN,IF,JOIN,LOOP,BREAK,RACE,SLEEP,WAIT_SCHEDULE,HTTP,HTTP_MULTIPART,SIGNAL}'::text[] $$;
+AS $$ SELECT '{SQL,THEN,IF,JOIN,LOOP,BREAK,RACE,SLEEP,WAIT_SCHEDULE,HTTP,HTTP_MULTIPART,SIGNAL,RETRY,TIMEOUT,CATCH,FINALLY,UNDO}'::text[] $$;
 COMMENT ON FUNCTION df._node_types() IS 'Every node type, in the order in which error messages list them.';
 
 CREATE FUNCTION df._quoted(value text) RETURNS text
@@ -208,7 +208,8 @@ BEGIN
             made := df._join_members(e);
             IF made = operand AND e.extra_nodes IS NULL
                AND e.node_type::text = ANY ('{"\"SQL\"","\"THEN\"","\"IF\"","\"JOIN\"","\"LOOP\"","\"BREAK\"",
-                   "\"RACE\"","\"SLEEP\"","\"WAIT_SCHEDULE\"","\"HTTP\"","\"HTTP_MULTIPART\"","\"SIGNAL\""}')
+                   "\"RACE\"","\"SLEEP\"","\"WAIT_SCHEDULE\"","\"HTTP\"","\"HTTP_MULTIPART\"","\"SIGNAL\"","\"RETRY\"",
+                   "\"TIMEOUT\"","\"CATCH\"","\"FINALLY\"","\"UNDO\""}')
                AND COALESCE(pg_catalog.left(e.left_node::text, 1), '{') = '{'
                AND COALESCE(pg_catalog.left(e.right_node::text, 1), '{') = '{'
                AND COALESCE(pg_catalog.left(e.condition_node::text, 1), '{') = '{'
@@ -344,22 +345,24 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION df.if_rows(text, text, text) IS 'One of two branches, by whether a named result has rows.';
 
-CREATE FUNCTION df._loop(body text, condition text) RETURNS text
+CREATE FUNCTION df._loop(body text, condition text, continue_on_failure boolean) RETURNS text
 LANGUAGE plpgsql AS $$
 BEGIN
     RETURN '{"node_type":"LOOP","left_node":' || df._step(body)
-        || COALESCE(',"condition_node":' || df._step(condition), '') || '}';
+        || COALESCE(',"condition_node":' || df._step(condition), '')
+        || CASE WHEN continue_on_failure THEN ',"query":"{\"continue_on_failure\":true}"' ELSE '' END || '}';
 END $$;
-COMMENT ON FUNCTION df._loop(text, text) IS 'A loop, for df.loop and @>.';
+COMMENT ON FUNCTION df._loop(text, text, boolean) IS 'A loop, for df.loop and @>.';
 
-CREATE FUNCTION df.loop(body text, condition text DEFAULT NULL) RETURNS text
+CREATE FUNCTION df.loop(body text, condition text DEFAULT NULL, continue_on_failure boolean DEFAULT false) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM df._require(body, 'df.loop', 'body');
-    RETURN df._loop(body, condition);
+    PERFORM df._require(continue_on_failure, 'df.loop', 'continue_on_failure');
+    RETURN df._loop(body, condition, continue_on_failure);
 END $$;
-COMMENT ON FUNCTION df.loop(text, text) IS
+COMMENT ON FUNCTION df.loop(text, text, boolean) IS
     'Repeats body as long as the condition, judged after each round, is true. Operator without one: @> body';
 
 CREATE FUNCTION df.break(value text DEFAULT NULL) RETURNS text
@@ -671,7 +674,7 @@ LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM df._require(body, 'df.loop', 'body');
-    RETURN df._loop(body, NULL);
+    RETURN df._loop(body, NULL, false);
 END $$;
 COMMENT ON FUNCTION df.loop_prefix_op(text) IS 'Behind the prefix operator @>';
 

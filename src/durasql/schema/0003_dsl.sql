@@ -148,7 +148,7 @@ DECLARE
 BEGIN
     RAISE EXCEPTION 'Invalid durable function: line %, column %: %', place.line, place.col, message
         USING ERRCODE = 'syntax_error', DETAIL = place.shown,
-              HINT = COALESCE(hint, 'A workflow consists of quoted steps, df functions and the operators ~> |=> & | ?> !> @>.');
+              HINT = COALESCE(hint, 'A workflow consists of quoted steps, df functions and the operators ~> |=> & | ?> !> <~ @>.');
 END $$;
 COMMENT ON FUNCTION df._refuse_dsl(bytea, integer, text, text) IS 'Refuses a workflow text, pointing at the place.';
 
@@ -177,11 +177,11 @@ BEGIN
         PERFORM df._refuse_dsl(source, at, pg_catalog.format('%s…'' is not a text', pg_catalog.upper(token)), 'Remove the prefix.');
     ELSIF kind = 'number' AND token !~ '^(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$' THEN
         PERFORM df._refuse_dsl(source, at, pg_catalog.format('''%s'' is not a number', df._shown(token)), 'Write plain decimal digits.');
-    ELSIF kind = 'operator' AND token NOT IN ('~>', '|=>', '&', '|', '?>', '!>', '@>', '||', '-', '=>') THEN
+    ELSIF kind = 'operator' AND token NOT IN ('~>', '|=>', '&', '|', '?>', '!>', '<~', '@>', '||', '-', '=>') THEN
         PERFORM df._refuse_dsl(source, at, pg_catalog.format('unknown operator ''%s''', df._shown(token)), CASE
-            WHEN token ~ '^(~>|\|=>|&|\||\?>|!>|@>|-)+$'
+            WHEN token ~ '^(~>|\|=>|&|\||\?>|!>|<~|@>|-)+$'
             THEN 'PostgreSQL reads adjacent operator characters as one operator; put blanks between operators.'
-            ELSE 'The operators are ~> |=> & | ?> !> @>.' END);
+            ELSE 'The operators are ~> |=> & | ?> !> <~ @>.' END);
     END IF;
 END $$;
 COMMENT ON FUNCTION df._refuse_token(bytea, integer, text, text) IS 'Refuses a token that no workflow text may hold.';
@@ -210,7 +210,7 @@ BEGIN
         required := 0;
     ELSIF name IN ('df.sql', 'df.seq', 'df.as', 'df.sleep', 'df.wait_for_schedule', 'df.wait_for_signal', 'df.loop', 'df.break', 'df.if',
                    'df.if_rows', 'df.join', 'df.join3', 'df.race', 'df.http', 'df.http_multipart', 'df.as_op', 'df.if_then_op',
-                   'df.if_else_op', 'df.loop_prefix_op') THEN
+                   'df.if_else_op', 'df.loop_prefix_op', 'df.retry', 'df.timeout', 'df.catch', 'df.finally', 'df.with_undo') THEN
         SELECT p.oid::regproc::text, p.proargnames, p.pronargs - p.pronargdefaults INTO STRICT call, parameters, required
         FROM pg_catalog.pg_proc p
         WHERE p.pronamespace = 'df'::regnamespace AND p.proname = pg_catalog.substr(name, 4);
@@ -413,7 +413,7 @@ BEGIN
                 PERFORM df._refuse_dsl(source, place, pg_catalog.format('expected a step, found %s', df._shown(token)));
             END IF;
             begins_argument := false;
-        ELSIF kind = 'operator' AND token IN ('~>', '|=>', '&', '|', '?>', '!>', '||') THEN
+        ELSIF kind = 'operator' AND token IN ('~>', '|=>', '&', '|', '?>', '!>', '<~', '||') THEN
             made := made || pg_catalog.format('OPERATOR(df.%s)', token);
             want_operand := true;
         ELSIF kind = 'symbol' AND token = '::' OR kind = 'word' AND pg_catalog.lower(token) = 'as' AND open_call[depth] = 'CAST' AND depth > 0 THEN

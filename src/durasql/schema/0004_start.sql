@@ -113,6 +113,9 @@ BEGIN
         IF NOT node ? 'left_node' OR node ? 'right_node' THEN
             RETURN 'LOOP needs left_node and no right_node';
         END IF;
+        RETURN df._loop_defect(node ->> 'query');
+    ELSIF kind IN ('RETRY', 'TIMEOUT', 'CATCH', 'FINALLY', 'UNDO') THEN
+        RETURN df._guard_defect(kind, node);
     ELSIF kind IN ('IF', 'JOIN') THEN
         IF NOT has_both THEN
             RETURN kind || ' needs left_node and right_node';

@@ -37,13 +37,19 @@ END
 $$;
 COMMENT ON FUNCTION df._config(text) IS 'A node''s configuration, or NULL when it is no JSON.';
 
+CREATE FUNCTION df._words(list jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$ SELECT string_agg(w.word, ' ' ORDER BY w.at)
+      FROM jsonb_array_elements_text(CASE jsonb_typeof($1) WHEN 'array' THEN $1 ELSE '[]' END) WITH ORDINALITY w (word, at) $$;
+COMMENT ON FUNCTION df._words(jsonb) IS 'A list of texts as one text; NULL for an empty list and for what is none.';
+
 CREATE FUNCTION df._node_line(node jsonb) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     kind text := node->>'t';
     query text := coalesce(node->>'q', '');
-    config jsonb := CASE WHEN kind IN ('WAIT_SCHEDULE', 'HTTP', 'HTTP_MULTIPART', 'SIGNAL', 'BREAK')
+    config jsonb := CASE WHEN kind IN ('WAIT_SCHEDULE', 'HTTP', 'HTTP_MULTIPART', 'SIGNAL', 'BREAK', 'RETRY', 'TIMEOUT', 'CATCH')
                          THEN df._config(query) END;
     line text;
 BEGIN
@@ -56,7 +62,14 @@ BEGIN
         WHEN 'SIGNAL' THEN
             line := 'SIGNAL ''' || coalesce(config->>'signal_name', '') || ''''
                 || coalesce(' (' || (config->>'timeout_seconds') || 's)', '');
-        WHEN 'LOOP' THEN line := CASE WHEN node ? 'c' THEN 'LOOP (while)' ELSE 'LOOP (infinite)' END;
+        WHEN 'LOOP' THEN
+            line := CASE WHEN node ? 'c' THEN 'LOOP (while' ELSE 'LOOP (infinite' END
+                || CASE WHEN query = '{"continue_on_failure":true}' THEN ', goes on after failures)' ELSE ')' END;
+        WHEN 'RETRY' THEN
+            line := format('RETRY (at most %s, pause %ss … %ss%s)', config->>'max_attempts', config->>'backoff',
+                           config->>'max_backoff', coalesce(', on ' || df._words(config->'errors'), ''));
+        WHEN 'TIMEOUT' THEN line := format('TIMEOUT %ss', config->>'seconds');
+        WHEN 'CATCH' THEN line := 'CATCH' || coalesce(' (' || df._words(config->'errors') || ')', '');
         WHEN 'BREAK' THEN line := concat_ws(' ', 'BREAK', df._quoted_cut(config->>'break_value', 20, 17));
         WHEN 'JOIN' THEN line := format('JOIN (%s)', 2 + coalesce(jsonb_array_length(node->'x'), 0));
         WHEN 'RACE' THEN RETURN kind;  -- its name is not shown
@@ -73,7 +86,11 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_tem
 AS $$
     SELECT s.heading, s.child::integer, false
     FROM (VALUES ('LOOP', '↻ body:', $1->>'l'), ('LOOP', '? while:', $1->>'c'),
-                 ('IF', '? condition:', $1->>'c'), ('IF', '✓ then:', $1->>'l'), ('IF', '✗ else:', $1->>'r'))
+                 ('IF', '? condition:', $1->>'c'), ('IF', '✓ then:', $1->>'l'), ('IF', '✗ else:', $1->>'r'),
+                 ('RETRY', '▸ body:', $1->>'l'), ('TIMEOUT', '▸ body:', $1->>'l'),
+                 ('CATCH', '▸ body:', $1->>'l'), ('CATCH', '✗ handler:', $1->>'r'),
+                 ('FINALLY', '▸ body:', $1->>'l'), ('FINALLY', '▪ cleanup:', $1->>'r'),
+                 ('UNDO', '▸ body:', $1->>'l'), ('UNDO', '↶ undo:', $1->>'r'))
         AS s (kind, heading, child)
     WHERE s.kind = $1->>'t' AND s.child IS NOT NULL
     UNION ALL

@@ -8,7 +8,7 @@ CREATE FUNCTION df._duration(value text, what text, lowest numeric DEFAULT 0) RE
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    spoken text := lower(btrim(value, E' \t\r\n'));
+    spoken text := lower(btrim(value, E' \t\r\n') COLLATE "C");
     part text[];
     seconds numeric := 0;
 BEGIN
@@ -17,8 +17,8 @@ BEGIN
     ELSIF length(value) <= 100 AND spoken ~ '^[0-9]{1,12}(\.[0-9]{1,3})?$' THEN
         seconds := spoken::numeric;
     ELSIF length(value) <= 100 AND spoken ~
-        '^([0-9]{1,12}(\.[0-9]{1,3})?\s*(ms|s|sec|seconds?|m|min|minutes?|h|hours?|d|days?)(\s+|(?=[0-9])|$))+$' THEN
-        FOR part IN SELECT regexp_matches(spoken, '([0-9.]+)\s*([a-z]+)', 'g') LOOP
+        '^([0-9]{1,12}(\.[0-9]{1,3})?[ \t\r\n]*(ms|s|sec|seconds?|m|min|minutes?|h|hours?|d|days?)([ \t\r\n]+|(?=[0-9])|$))+$' THEN
+        FOR part IN SELECT regexp_matches(spoken, '([0-9.]+)[ \t\r\n]*([a-z]+)', 'g') LOOP
             seconds := seconds + part[1]::numeric * CASE WHEN part[2] = 'ms' THEN 0.001
                 WHEN part[2] ~ '^s' THEN 1 WHEN part[2] ~ '^m' THEN 60 WHEN part[2] ~ '^h' THEN 3600 ELSE 86400 END;
         END LOOP;

@@ -185,7 +185,7 @@ class Finally(_Node):
 
 @dataclass(frozen=True, slots=True)
 class Undo(_Node):
-    """`body <-> undo`, `df.with_undo(body, undo)`: the undo runs when a later step fails for good."""
+    """`body <~ undo`, `df.with_undo(body, undo)`: the undo runs when a later step fails for good."""
 
     body: Node
     undo: Node
@@ -293,12 +293,22 @@ class SetVar:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """`SELECT df.start(<expression>, 'label', database => …, transaction_mode => …);`"""
+    """`SELECT df.start(<expression>, 'label', database => …, transaction_mode => …);`
+
+    The options are as they were written: durations are texts, which df.start reads.
+    """
 
     graph: Node
     label: str | None = None
     database: str | None = None
     transaction_mode: str | None = None
+    max_attempts: int | None = None
+    backoff: str | None = None
+    max_backoff: str | None = None
+    on_failure: str | None = None
+    timeout: str | None = None
+    key: str | None = None
+    on_conflict: str | None = None
     span: Span | None = field(default=None, compare=False)
 
 

@@ -123,7 +123,7 @@ class _Builder:
         left, operator, right = items
         return terms.Infix(_span(left).cover(_span(right)), operator.type, _span(operator), left, right)
 
-    named = then = join = race = if_then = if_else = concat = _infix
+    named = then = join = race = if_then = if_else = undo = concat = _infix
 
     def loop(self, items: list[Any]) -> terms.Prefix:
         operator, operand = items

@@ -19,7 +19,15 @@ from durasql.syntax.functions import JSON_FUNCTIONS, build_json, unknown_functio
 from durasql.syntax.signatures import BUILDERS, OPERATOR_ALIASES, Builder, Parameter
 from durasql.syntax.values import Bad, ConversionError, Partial, Scalar, Step, Value
 
-_SYMBOLS: Final = {"THEN": "~>", "JOIN": "&", "RACE": "|", "AS_NAME": "|=>", "IF_THEN": "?>", "IF_ELSE": "!>"}
+_SYMBOLS: Final = {
+    "THEN": "~>",
+    "JOIN": "&",
+    "RACE": "|",
+    "AS_NAME": "|=>",
+    "IF_THEN": "?>",
+    "IF_ELSE": "!>",
+    "UNDO": "<~",
+}
 
 
 class Evaluator:
@@ -115,6 +123,8 @@ class Evaluator:
                 return Step(ast.Join((first, second), span=term.span), term.span)
             case "RACE":
                 return Step(ast.Race(first, second, span=term.span), term.span)
+            case "UNDO":
+                return Step(ast.Undo(first, second, span=term.span), term.span)
         return Partial(first, second, term.span)
 
     def _named(self, term: terms.Infix, left: Value, right: Value) -> Value:
@@ -251,7 +261,7 @@ class Evaluator:
         """The value for one parameter: a node, a Python value, None for NULL, or `Bad`."""
         given = bound.values.get(parameter.name)
         if given is None:
-            return parameter.default
+            return parameter.default_value
         what = f"argument {parameter.name} of {function}"
         if isinstance(given, Scalar) and given.value is None:
             if parameter.nullable:
@@ -264,9 +274,17 @@ class Evaluator:
         if not isinstance(given, Scalar):
             return self.report("E117", f"{what} is {parameter.type}, not a step", given.span)
         try:
-            return values.convert(given, parameter.type)
+            found = values.convert(given, parameter.type)
         except ConversionError as error:
             return self.report(error.code, f"{what}: {error.message}", given.span, error.hint)
+        if parameter.read is None:
+            return found
+        try:
+            return parameter.read(str(found))
+        except ConversionError as error:
+            message = f"{function}: {parameter.name} {error.message}"
+            place = given.map.body if given.map and given.map.length else given.span
+            return self.report(error.code, message, place, error.hint)
 
     # --- a value where a step is needed
 

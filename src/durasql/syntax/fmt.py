@@ -22,7 +22,7 @@ from durasql.syntax.scan import Lexeme, scan
 
 WIDTH: Final = 100
 INDENT: Final = 4
-_CHAIN: Final = ("THEN", "JOIN", "RACE", "IF_THEN", "IF_ELSE")
+_CHAIN: Final = ("THEN", "JOIN", "RACE", "IF_THEN", "IF_ELSE", "UNDO")
 _TIGHT_AFTER: Final = ("LPAREN", "DOT", "TYPECAST", "MINUS")
 _TIGHT_BEFORE: Final = ("RPAREN", "COMMA", "SEMICOLON", "DOT", "TYPECAST")
 _UPPER: Final = ("SELECT", "AS", "CAST", "NULL")

@@ -1,18 +1,22 @@
 """The guards in the graph: retry, timeout, catch, finally, undo, and the loop that goes on after a failure.
 
-In: a guard of the AST, or a node type, its `query` and its children. Out: the other one. A guard without its
-configuration would silently guard nothing, so `guard` accepts exactly what the SQL builders write.
+In: a guard of the AST, or a node type, its `query` and its children. Out: the other one, and what builders
+refuse. A guard without its configuration would silently guard nothing, so `guard` accepts exactly what the
+SQL builders write.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from functools import singledispatch
 from typing import Any, Final, TypeAlias
 
+from durasql.limits import MAX_ATTEMPTS, MAX_DURATION
 from durasql.syntax import ast, jsontext
-from durasql.syntax.rules import refusals
+from durasql.syntax.failures import failures
+from durasql.syntax.rules import Refusal, refusals
+from durasql.syntax.values import ConversionError
 
 Guard: TypeAlias = ast.Retry | ast.Timeout | ast.Catch | ast.Finally | ast.Undo
 
@@ -82,7 +86,7 @@ def guard(kind: str, query: str | None, below: list[ast.Node], name: str | None)
     if "errors" in found and found["errors"] is not None:
         found["errors"] = tuple(found["errors"])
     made = _MAKE[kind](*below, **found, name=name)
-    return made if config(made) == query and not any(refusals(made)) else None
+    return made if _possible(made) and config(made) == query else None
 
 
 _MAKE: Final[dict[str, Callable[..., Guard]]] = {
@@ -126,3 +130,46 @@ def _fits(value: ast.Json, types: tuple[type, ...]) -> bool:
     if isinstance(value, list) and not all(isinstance(item, str) for item in value):
         return False
     return isinstance(value, types) and (bool in types or not isinstance(value, bool))
+
+
+# --- what the builders refuse of their arguments
+
+
+@refusals.register
+def _retry_refusals(node: ast.Retry) -> Iterator[Refusal]:
+    if not 1 <= node.max_attempts <= MAX_ATTEMPTS:
+        message = f"df.retry: max_attempts must be between 1 and {MAX_ATTEMPTS}, not {node.max_attempts}"
+        hint = "1 means that a failed step is not tried again; who has to wait for long, loops with df.sleep"
+        yield Refusal("E222", "max_attempts", message, hint)
+    if node.max_backoff < node.backoff:
+        message = "df.retry: max_backoff must not be shorter than backoff"
+        hint = "the pause between tries begins with backoff and doubles up to max_backoff; name both"
+        yield Refusal("E220", "max_backoff", message, hint)
+
+
+def _possible(node: Guard) -> bool:
+    """Whether a builder could have made it; arguments that are texts were judged when they were read."""
+    match node:
+        case ast.Retry(backoff=backoff, max_backoff=most, errors=errors):
+            within = 0 <= backoff <= most <= MAX_DURATION and _fine(backoff) and _fine(most)
+            return within and _normal(errors) and not any(refusals(node))
+        case ast.Timeout(seconds=seconds):
+            return Decimal("0.001") <= seconds <= MAX_DURATION and _fine(seconds)
+        case ast.Catch(errors=errors):
+            return _normal(errors)
+    return True
+
+
+def _fine(seconds: int | Decimal) -> bool:
+    """Whether a number has no more decimals than a duration can have: thousandths of milliseconds."""
+    return seconds * 1_000_000 % 1 == 0
+
+
+def _normal(errors: tuple[str, ...] | None) -> bool:
+    """Whether the words are in normal form: a builder writes no others."""
+    if errors is None:
+        return True
+    try:
+        return failures(",".join(errors)) == errors
+    except ConversionError:
+        return False

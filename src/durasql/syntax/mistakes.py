@@ -19,7 +19,7 @@ from durasql.source import Source, Span
 from durasql.syntax.build import ParseFailure
 from durasql.syntax.scan import Lexeme
 
-_INFIX: Final = ("AS_NAME", "THEN", "JOIN", "RACE", "IF_THEN", "IF_ELSE", "CONCAT")
+_INFIX: Final = ("AS_NAME", "THEN", "JOIN", "RACE", "IF_THEN", "IF_ELSE", "UNDO", "CONCAT")
 _ENDS_VALUE: Final = ("STRING", "NUMBER", "RPAREN", "NULL", "TRUE", "FALSE")
 _STARTS_VALUE: Final = (*("STRING", "NUMBER", "LPAREN", "NULL", "TRUE", "FALSE", "CAST", "LOOP"), "NAME")
 _SQL_WORDS: Final = frozenset(
@@ -131,7 +131,7 @@ def lost_quote(string: Lexeme, word: Lexeme, source: Source) -> Diagnostic | Non
         or string.span.end != word.span.start
     ):
         return None
-    lost = re.search(r"\s*(~>|\|=>|\?>|!>|@>|&|\|)\s*\Z", string.value)
+    lost = re.search(r"\s*(~>|\|=>|\?>|!>|@>|<~|&|\|)\s*\Z", string.value)
     if lost and string.map is not None:
         at = source.position(string.map.place(lost.start()))
         where = (

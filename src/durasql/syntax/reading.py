@@ -20,6 +20,7 @@ from durasql.syntax.build import ParseFailure, build_piece, build_pieces, vocabu
 from durasql.syntax.calls import bind
 from durasql.syntax.evaluate import Evaluator
 from durasql.syntax.mistakes import explain_failure, explain_unclosed
+from durasql.syntax.options import start_refusals
 from durasql.syntax.scan import DOLLAR_START, LINE_COMMENT, STRING_START, Lexeme, Scanned, scan
 from durasql.syntax.textmap import TextMap
 from durasql.syntax.values import Bad, Scalar, Value
@@ -207,10 +208,9 @@ class _Reader:
             parameter.name: self.evaluator.argument(bound, parameter, "df.start")
             for parameter in signatures.START[1:]
         }
-        mode = options["transaction_mode"]
-        if isinstance(mode, str) and mode.lower() not in ("caller", "new"):
-            message = f"invalid transaction_mode \"{mode}\" for df.start(): expected 'caller' or 'new'"
-            self.report("E214", message, bound.values["transaction_mode"].span)
+        for refusal in start_refusals(options):
+            given = bound.values.get(refusal.argument)
+            self.report(refusal.code, refusal.message, given.span if given else call.span, refusal.hint)
         if graph is None or any(isinstance(option, Bad) for option in options.values()):
             return None
         return ast.Start(graph, **options, span=call.span)  # type: ignore[arg-type]

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from durasql.syntax import ast
+from durasql.syntax.durations import seconds, time_limit
+from durasql.syntax.failures import failures
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,13 @@ class Parameter:
     required: bool = True
     nullable: bool = False
     default: Any = None
+    read: Callable[[str], Any] | None = None
+    """What makes a value of a text with a syntax of its own; raises `ConversionError`."""
+
+    @property
+    def default_value(self) -> Any:
+        """The default as the server would read it: '1 min' is 60."""
+        return self.default if self.read is None or self.default is None else self.read(self.default)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,8 @@ def _shown(parameter: Parameter) -> str:
     if parameter.required:
         return f"{parameter.name} {type_name}"
     default = "NULL" if parameter.default is None else repr(parameter.default)
+    if isinstance(parameter.default, bool):
+        default = default.lower()
     return f"{parameter.name} {type_name} DEFAULT {default}"
 
 
@@ -52,8 +63,10 @@ def _node(name: str) -> Parameter:
     return Parameter(name, "node")
 
 
-def _optional(name: str, type_name: str, default: Any = None) -> Parameter:
-    return Parameter(name, type_name, required=False, nullable=default is None, default=default)
+def _optional(
+    name: str, type_name: str, default: Any = None, read: Callable[[str], Any] | None = None
+) -> Parameter:
+    return Parameter(name, type_name, False, default is None, default, read)
 
 
 _HTTP_TAIL: Final = (_optional("headers", "jsonb"), _optional("timeout_seconds", "integer", 30))
@@ -87,8 +100,8 @@ _TABLE: Final = (
     ),
     Builder(
         "loop",
-        (_node("body"), _optional("condition", "node")),
-        lambda body, condition: ast.Loop(body, condition),
+        (_node("body"), _optional("condition", "node"), _optional("continue_on_failure", "boolean", False)),
+        lambda body, condition, continue_on_failure: ast.Loop(body, condition, continue_on_failure),
         "repeats body, while the condition is true if there is one",
     ),
     Builder(
@@ -148,6 +161,43 @@ _TABLE: Final = (
         ),
         "one multipart/form-data HTTP request",
     ),
+    Builder(
+        "retry",
+        (
+            _node("fut"),
+            _optional("max_attempts", "integer", 5),
+            _optional("backoff", "text", "1 s", seconds),
+            _optional("max_backoff", "text", "1 min", seconds),
+            _optional("jitter", "boolean", True),
+            _optional("errors", "text", read=failures),
+        ),
+        lambda fut, *options: ast.Retry(fut, *options),
+        "runs it again when it fails, after a pause that doubles",
+    ),
+    Builder(
+        "timeout",
+        (_node("fut"), Parameter("duration", "text", read=time_limit)),
+        lambda fut, duration: ast.Timeout(fut, duration),
+        "cancels it on the server when its time is up, and fails",
+    ),
+    Builder(
+        "catch",
+        (_node("fut"), _node("handler"), _optional("errors", "text", read=failures)),
+        lambda fut, handler, errors: ast.Catch(fut, handler, errors),
+        "runs the handler, which sees $error, when it fails",
+    ),
+    Builder(
+        "finally",
+        (_node("fut"), _node("cleanup")),
+        lambda fut, cleanup: ast.Finally(fut, cleanup),
+        "runs the cleanup afterwards, however it ends",
+    ),
+    Builder(
+        "with_undo",
+        (_node("fut"), _node("undo")),
+        lambda fut, undo: ast.Undo(fut, undo),
+        "keeps a step that takes it back, should a later step fail for good",
+    ),
 )
 BUILDERS: Final = {builder.name: builder for builder in _TABLE}
 
@@ -158,7 +208,14 @@ START: Final = (
     _node("fut"),
     _optional("label", "text"),
     _optional("database", "text"),
-    Parameter("transaction_mode", "text", required=False, nullable=True, default=None),
+    _optional("transaction_mode", "text"),
+    _optional("max_attempts", "integer"),
+    _optional("backoff", "text"),
+    _optional("max_backoff", "text"),
+    _optional("on_failure", "text"),
+    _optional("timeout", "text"),
+    _optional("key", "text"),
+    _optional("on_conflict", "text"),
 )
 SETVAR: Final = (Parameter("name", "text"), Parameter("value", "text"))
 OTHER_FUNCTIONS: Final = (

@@ -8,16 +8,19 @@ printed as string literals, which builders read back.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from functools import singledispatch
 from itertools import chain, count
 from typing import Final
 
-from durasql.syntax import ast, jsontext
+from durasql.syntax import ast, durations, jsontext
 from durasql.syntax.envelope import encode, looks_like_envelope
 from durasql.syntax.fmt import format_source
 from durasql.syntax.reading import looks_like_dsl
+from durasql.syntax.signatures import BUILDERS, START, Parameter
 
 _CHAINS: Final = (ast.Then, ast.Join, ast.Race)
+_INFIX: Final = (*_CHAINS, ast.If, ast.Undo)
 
 
 def unparse(node: ast.Node) -> str:
@@ -28,7 +31,7 @@ def unparse(node: ast.Node) -> str:
 def unparse_workflow(workflow: ast.Workflow) -> str:
     """The canonical text of a whole workflow: a bare expression where one is enough."""
     match workflow.statements:
-        case [ast.Start(graph, label=None, database=None, transaction_mode=None)]:
+        case [ast.Start(graph) as start] if start == ast.Start(graph):
             return unparse(graph)
     return format_source("\n".join(_statement(item) for item in workflow.statements))
 
@@ -39,10 +42,10 @@ def _statement(item: ast.Statement) -> str:
     arguments = [_root(item.graph)]
     if item.label is not None:
         arguments.append(quote(item.label))
-    for name in ("database", "transaction_mode"):
-        value = getattr(item, name)
+    for parameter in START[2:]:
+        value = getattr(item, parameter.name)
         if value is not None:
-            arguments.append(f"{name} => {quote(value)}")
+            arguments.append(f"{parameter.name} => {quote(value) if isinstance(value, str) else value}")
     return f"SELECT df.start({', '.join(arguments)});"
 
 
@@ -79,7 +82,7 @@ def _one(node: ast.Node, below: Below) -> str:
     text = _bare(node, below)
     if node.name is None:
         return text
-    simple = not isinstance(node, ast.Then | ast.Join | ast.Race | ast.If)
+    simple = not isinstance(node, _INFIX)
     return f"{text if simple else f'({text})'} |=> {quote(node.name)}"
 
 
@@ -98,7 +101,12 @@ def _as_literal(node: ast.Node) -> bool:
 def _right(child: tuple[ast.Node, str]) -> str:
     """A right operand; a loop there needs no parentheses, it ends where its operand ends."""
     node, text = child
-    return text if isinstance(node, ast.Loop) and node.name is None else _operand(child)
+    return text if _is_prefixed(node) and node.name is None else _operand(child)
+
+
+def _is_prefixed(node: ast.Node) -> bool:
+    """Whether it is written with `@>` rather than as a call."""
+    return isinstance(node, ast.Loop) and node.condition is None and not node.continue_on_failure
 
 
 def _operand(child: tuple[ast.Node, str], *, same: type[ast.Node] | None = None) -> str:
@@ -108,9 +116,8 @@ def _operand(child: tuple[ast.Node, str], *, same: type[ast.Node] | None = None)
         return text
     if same is not None and isinstance(node, same) and node.name is None:
         return text
-    loop = isinstance(node, ast.Loop) and node.condition is None
     three = isinstance(node, ast.Join) and len(node.branches) == 3
-    composite = (isinstance(node, _CHAINS) and not three) or isinstance(node, ast.If) or loop
+    composite = (isinstance(node, _INFIX) and not three) or _is_prefixed(node)
     if composite or (node.name is not None and not _as_literal(node) and same is None):
         return f"({text})"
     return text
@@ -157,9 +164,39 @@ def _if_rows(node: ast.IfRows, below: Below) -> str:
 
 @_bare.register
 def _loop(node: ast.Loop, below: Below) -> str:
-    if node.condition is not None:
-        return f"df.loop({below[0][1]}, {below[1][1]})"
-    return f"@> {_operand(below[0])}"
+    if _is_prefixed(node):
+        return f"@> {_operand(below[0])}"
+    arguments = [text for _, text in below]
+    if node.continue_on_failure:
+        arguments.append("continue_on_failure => true")
+    return f"df.loop({', '.join(arguments)})"
+
+
+@_bare.register
+def _undo(node: ast.Undo, below: Below) -> str:
+    return f"{_operand(below[0], same=ast.Undo)} <~ {_right(below[1])}"
+
+
+@_bare.register
+def _guard(node: ast.Retry | ast.Timeout | ast.Catch | ast.Finally, below: Below) -> str:
+    builder = type(node).__name__.lower()
+    arguments = [text for _, text in below]
+    if isinstance(node, ast.Timeout):
+        arguments.append(quote(durations.text(node.seconds)))
+    for parameter in BUILDERS[builder].parameters:
+        value = None if parameter.required else getattr(node, parameter.name)
+        if not parameter.required and value != parameter.default_value:
+            arguments.append(f"{parameter.name} => {_option(parameter, value)}")
+    return f"df.{builder}({', '.join(arguments)})"
+
+
+def _option(parameter: Parameter, value: object) -> str:
+    """An argument as a text that is read back to the value."""
+    if isinstance(value, tuple):
+        return quote(", ".join(value))
+    if parameter.read is not None and isinstance(value, int | Decimal):
+        return quote(durations.text(value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @_bare.register

@@ -23,7 +23,8 @@ DOCUMENTED = (
     "seq(a text, b text) -> text strict",
     "as(fut text, name text) -> text strict",
     "sleep(seconds bigint) -> text strict",
-    f"loop(body text, condition text {_NULL_TEXT}) -> text",
+    # pg_durable has its first two arguments
+    f"loop(body text, condition text {_NULL_TEXT}, continue_on_failure boolean DEFAULT false) -> text",
     f"break(value text {_NULL_TEXT}) -> text",
     "if(condition text, then_branch text, else_branch text) -> text strict",
     "if_rows(result_name text, then_branch text, else_branch text) -> text strict",
