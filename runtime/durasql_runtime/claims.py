@@ -13,7 +13,7 @@ import secrets
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import psycopg
@@ -30,10 +30,13 @@ from durasql.errors import (
 )
 from durasql.store.install import migrations
 from durasql_runtime.failures import RunPolicy
-from durasql_runtime.frontier import Frontier, Place, Ration
+from durasql_runtime.frontier import Frontier, Place
 from durasql_runtime.journal import Row, State, UndoRow, UndoState
 
 _READ_ONLY: Final = "25006"
+_FRESH: Final = timedelta(seconds=1)
+_FRESH_SHARE: Final = 8
+"""While there is a backlog, every eighth place is for what fell due within a second before the last look."""
 _LOCKED: Final = "55P03"
 _HEAVY: Final = (
     "the instance's journal and inbox are larger than max_instance_bytes (in df.settings, at most 160 MB): "
@@ -97,7 +100,7 @@ class Control:
         self.connection = connection
         self.identity = identity
         self._frontier = Frontier()
-        self._others = Ration()
+        self._backlog_since: datetime | None = None
 
     @classmethod
     async def sign_on(cls, dsn: str, name: str) -> Control:
@@ -126,23 +129,26 @@ class Control:
         """Claim up to `limit` due instances, none of the roles `but`; `only` names the one instance this
         worker is for.
         """
-        if only is not None:
-            return await self._claim((*self._me, limit, only, None, None, None))
-        if but:
-            return await self._claim_of_others(limit, but)
+        if only is not None or but:
+            return await self._claim((*self._me, limit, only, but, None, None))
+        fresh = await self._claim_fresh(limit // _FRESH_SHARE)
+        left = limit - len(fresh)
         with self._frontier.search() as origin:
             after = (None, None) if origin is None else (origin.since, origin.id)
-            claims = await self._claim((*self._me, limit, None, None, *after))
+            claims = await self._claim((*self._me, left, None, None, *after))
         if claims:
             self._frontier.place = claims[-1].place
-        return claims
+        self._backlog_since = claims[-1].now if len(claims) == left else None
+        return fresh + claims
 
-    async def _claim_of_others(self, limit: int, but: Sequence[int]) -> list[Claim]:
-        """That search steps over every due instance of the roles that are left out, however many they are."""
-        if self._others.wait > 0:
+    async def _claim_fresh(self, limit: int) -> list[Claim]:
+        """In front of a backlog, some of what fell due only now: ten thousand timers that fire together must
+        not keep everything else waiting until they are done.
+        """
+        if not limit or self._backlog_since is None:
             return []
-        with self._others.spending():
-            return await self._claim((*self._me, limit, None, but, None, None))
+        since = self._backlog_since - _FRESH
+        return await self._claim((*self._me, limit, None, None, since.isoformat(), ""))
 
     async def _claim(self, params: Sequence[Any]) -> list[Claim]:
         cursor = await self.connection.execute(_CLAIM, params, prepare=True)

@@ -112,3 +112,13 @@ async def test_whoever_waits_gets_turns_by_owner() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
     assert order == ["big", "small", "other", "big", "big"]
     assert not turns.awaited
+
+
+async def test_timers_that_fire_together_let_new_work_in_between(stage: Stage) -> None:
+    """Of the same role: not everything waits until the backlog is done."""
+    await stage.sql("SELECT df.start('SELECT pg_sleep(0.05)') FROM generate_series(1, 400)")
+    async with stage.worker(concurrency=32, claim_batch=16, pool=PoolLimits(per_role=2)):
+        await stage.until("SELECT EXISTS (SELECT FROM df.instances WHERE status = 'completed')")
+        assert (await stage.run("'SELECT 1'")).status == "completed"
+        assert await stage.one("SELECT count(*) FROM df.instances WHERE status = 'completed'") < 350
+        await stage.sql("SELECT df.cancel(id) FROM df.instances WHERE status IN ('pending', 'running')")
