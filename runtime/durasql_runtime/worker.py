@@ -121,7 +121,7 @@ class Worker:
         `patient`.
         """
         while not self._stopping.is_set():
-            control = await self._sign_on()
+            control = await self._sign_on_unless_stopped()
             if control is None:
                 return
             try:
@@ -138,6 +138,21 @@ class Worker:
                     raise
             finally:
                 await self._abandon()
+
+    async def _sign_on_unless_stopped(self) -> Control | None:
+        """Whoever stops a worker that waits for its database need not wait, too."""
+        signing = asyncio.create_task(self._sign_on())
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({signing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if signing.done():
+                return signing.result()
+            log.warning("stopped before there was a database")
+            return None
+        finally:
+            signing.cancel()
+            stopping.cancel()
+            await asyncio.gather(signing, stopping, return_exceptions=True)
 
     async def _sign_on(self) -> Control | None:
         """Connect with backoff and jitter; None when stopped meanwhile."""
