@@ -151,7 +151,8 @@ class Runner:
             except _StepLost as error:
                 losses = self._losses[error.key] = self._losses.get(error.key, 0) + 1
                 if losses >= _LOSSES_BEFORE_GIVING_UP:
-                    refused = {error.key: Failed(f"SQL execution failed: the connection was lost: {error}")}
+                    message = f"SQL execution failed: the connection was lost: {error}"
+                    refused = {error.key: Failed(message, reason="connection")}
             finally:
                 await self._cancel_tasks()
             try:

@@ -25,6 +25,16 @@ _PROGRAMS = {
     "sleep": "{a} ~> df.sleep(1) ~> {b} ~> (df.sleep(1) & {c}) ~> {d}",
     "failure": "{a} ~> ({b} & 'SELECT 1/0' & {c}) ~> {x}",
     "outside": "{a} ~> 'VACUUM effects' ~> {b}",
+    "retry": "df.retry({a} ~> 'SELECT 1 / (count(*) / 3) AS n FROM effects WHERE run = ''{{sys_label}}''', "
+    "max_attempts => 4, backoff => '10 ms', errors => '22012') |=> 'n' ~> {b} ~> 'SELECT $n AS n'",
+    "timeout": "{a} ~> df.catch(df.timeout({b} & df.sleep(600), '3 s'), {c} ~> 'SELECT $error.message AS m') "
+    "|=> 'm' ~> {d} ~> 'SELECT $m AS m'",
+    "finally": "df.catch(df.finally({a} ~> 'SELECT 1/0', {b}), {c}) ~> df.finally({d}, {e})",
+    "undo": "({a} <~ {b}) ~> (({c} <~ {d}) & ({e} <~ {f})) ~> 'SELECT 1/0' ~> {x}",
+    "scopes": "df.catch(df.loop(({a} |=> 'a') <~ ({b} ~> 'SELECT $a AS a'), "
+    "'SELECT count(*) < 3 FROM effects WHERE run = ''{{sys_label}}''') ~> 'SELECT 1/0', {c}) ~> {d}",
+    "goes_on": "df.loop({a} ~> 'SELECT 1 / (count(*) / 2) FROM effects WHERE run = ''{{sys_label}}''', "
+    "'SELECT count(*) < 3 FROM effects WHERE run = ''{{sys_label}}''', true) ~> {b}",
     "http": "{a} ~> (df.http('SITE/{{sys_label}}?first', 'POST', 'x') |=> 'h' & {b}) ~> {c} ~> "
     "df.http('SITE/{{sys_label}}?second', 'POST', 'x') ~> 'SELECT $h.status AS status'",
 }

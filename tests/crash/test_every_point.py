@@ -52,6 +52,8 @@ class Trace:
     journal: tuple[Any, ...]
     effects: tuple[tuple[str, int], ...]
     requests: tuple[str, ...]
+    attempts: tuple[Any, ...]
+    undos: tuple[Any, ...]
 
 
 @dataclass
@@ -103,7 +105,7 @@ class Arena:
 
     async def _over(self, connection: Any, id_: str) -> None:
         """Not df.await_instance: its snapshot would keep CREATE INDEX CONCURRENTLY waiting."""
-        query = "SELECT status IN ('completed', 'failed') FROM df.instances WHERE id = %s"
+        query = "SELECT status IN ('completed', 'failed', 'compensated') FROM df.instances WHERE id = %s"
         while (await (await connection.execute(query, (id_,))).fetchone()) != (True,):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -160,7 +162,19 @@ class Arena:
             return _TIMES.sub("", str(value).replace(id_, "ID").replace(label, "RUN"))
 
         anonymous = tuple(tuple(same(value) for value in row) for row in journal)
-        return Trace(status, same(output), anonymous, tuple(effects), requests)
+        attempts = await rows(
+            "SELECT node, gen, attempt, error FROM df.attempts WHERE instance_id = %s ORDER BY 1, 2, 3", id_
+        )
+        undos = await rows("SELECT node, gen, state FROM df.undos WHERE instance_id = %s ORDER BY 1, 2", id_)
+        return Trace(
+            status,
+            same(output),
+            anonymous,
+            tuple(effects),
+            requests,
+            tuple((*key, same(error)) for *key, error in attempts),
+            tuple(undos),
+        )
 
     def _requests(self, label: str) -> tuple[str, ...]:
         """Which calls arrived; every attempt of one must have had the same key."""
@@ -211,10 +225,7 @@ async def tries(arena: Arena, name: str, what: str, moment: str, points: list[in
     error.
     """
     calm = await arena.trace(name, None)
-    if name == "failure":
-        assert calm.status == "failed"
-    else:
-        assert calm.status == "completed", calm
+    assert calm.status == {"failure": "failed", "undo": "compensated"}.get(name, "completed"), calm
     seen: Counter[str] = Counter()
 
     async def point(at: int) -> None:

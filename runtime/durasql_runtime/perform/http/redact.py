@@ -14,7 +14,7 @@ import base64
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from durasql_runtime.outcome import Failed
 from durasql_runtime.secrets import SHORTEST
@@ -78,11 +78,11 @@ class Redactor:
 
     def failed(self, failed: Failed) -> Failed:
         """The failure without secrets and without characters that PostgreSQL cannot store."""
-        return Failed(
-            self._clean(failed.message),
+        return replace(
+            failed,
+            message=self._clean(failed.message),
             detail=failed.detail and self._clean(failed.detail),
             hint=failed.hint and self._clean(failed.hint),
-            http_status=failed.http_status,
         )
 
     def _clean(self, text: str) -> str:
