@@ -197,13 +197,19 @@ class Control:
         return [(pid, role) for pid, role in await cursor.fetchall()]
 
     async def program(self, owner: int, program_hash: str) -> tuple[str, str | None]:
-        """A program's graph, and its bytecode if it was compiled before."""
-        row = await _one(
+        """A program's graph, and its bytecode if it was compiled before. Raises `StoreError`: whoever inserts
+        an instance by hand may name any program.
+        """
+        graph, code = await _one(
             self.connection,
             "SELECT graph, code FROM df._program(%s, %s, %s, %s)",
             (*self._me, owner, program_hash),
         )
-        return row[0], row[1]
+        if graph is None:
+            raise StoreError(
+                f"its role has stored no program {program_hash:.64}", hint="start workflows with df.start"
+            )
+        return graph, code
 
     async def store_code(self, owner: int, program_hash: str, format_: int, code: str) -> str:
         """Store a program's bytecode unless it is stored; returns what is."""

@@ -52,8 +52,27 @@ CREATE POLICY programs_user_isolation ON df.programs
     USING (owner = (quote_ident(current_user))::regrole)
     WITH CHECK (owner = (quote_ident(current_user))::regrole);
 
+-- PostgreSQL reads the CHECKs of a table anew for every statement, those of a domain once in a session. So what every start
+-- and every step would pay for is a domain where the column is the engine's own.
+--
+-- Every claim carries the first two, so what roles write there by hand must stay within what a worker can take. Times
+-- that neither Python nor PostgreSQL before 17 can reckon with would fail whoever looks for what is due.
+CREATE DOMAIN df._variables AS jsonb
+    CHECK (jsonb_typeof(VALUE) = 'object' AND octet_length(VALUE::text) <= 16777216);
+CREATE DOMAIN df._search_path AS text CHECK (octet_length(VALUE) <= 65536);
+CREATE DOMAIN df._moment AS timestamptz
+    CHECK (VALUE BETWEEN '1970-01-01 00:00+00' AND '9999-01-01 00:00+00');
+CREATE DOMAIN df._journal_state AS text
+    CHECK (VALUE IN ('waiting', 'started', 'looping', 'done', 'failed', 'broken'));
+COMMENT ON DOMAIN df._variables IS 'Workflow variables: a JSON object of at most 16 MB.';
+COMMENT ON DOMAIN df._search_path IS 'A search_path of at most 64 kB.';
+COMMENT ON DOMAIN df._moment IS 'A time that every part of durasql can reckon with.';
+COMMENT ON DOMAIN df._journal_state IS 'What a row of df.journal says about its node.';
+
 -- One row is one run of a workflow. The first nine columns are the compatible face; the rest is the engine's.
 --   due      when a worker should look at it (NULL: in a worker's hands, waiting for a signal only, or over)
+--   program  names a row of df.programs, which retention keeps for as long as it is named (0012). No foreign key: it would
+--            lock that one row in every start.
 --   worker   who holds it
 --   epoch    raised by every claim and by cancellation; a journal write must name the current one
 --   setbacks workers lost in succession while they held it, without its journal having grown; lost_seq says how far it was
@@ -73,8 +92,8 @@ CREATE TABLE df.instances (
     updated_at timestamptz DEFAULT now(),
     completed_at timestamptz,
     program text NOT NULL,
-    search_path text,
-    vars jsonb,
+    search_path df._search_path,
+    vars df._variables,
     cancel_reason text,
     output text,
     due timestamptz DEFAULT now(),
@@ -91,12 +110,8 @@ CREATE TABLE df.instances (
     CONSTRAINT instances_root_node_format_chk CHECK (root_node ~ '^[0-9a-f]{8}$'),
     CONSTRAINT instances_status_chk
         CHECK (status IN ('pending', 'running', 'completed', 'failed', 'cancelled', 'paused', 'compensated', 'stuck')),
-    -- Every claim carries these, so what roles write here by hand must stay within what a worker can take.
-    CONSTRAINT instances_vars_chk CHECK (vars IS NULL
-        OR (jsonb_typeof(vars) = 'object' AND octet_length(vars::text) <= 16777216)),
-    CONSTRAINT instances_size_chk CHECK (octet_length(label) <= 65536 AND octet_length(search_path) <= 65536
-        AND octet_length(key) BETWEEN 1 AND 1024 AND octet_length(pause_reason) <= 65536),
-    CONSTRAINT instances_program_fkey FOREIGN KEY (submitted_by, program) REFERENCES df.programs (owner, hash)
+    CONSTRAINT instances_size_chk CHECK (octet_length(label) <= 65536
+        AND octet_length(key) BETWEEN 1 AND 1024 AND octet_length(pause_reason) <= 65536)
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE df.instances IS 'Workflow runs; a role sees its own.';
 CREATE INDEX idx_instances_status ON df.instances (status, created_at DESC, id);
@@ -132,19 +147,16 @@ CREATE TABLE df.journal (
     node integer NOT NULL,
     gen text NOT NULL DEFAULT '',
     seq bigint NOT NULL,
-    state text NOT NULL,
+    state df._journal_state NOT NULL,
     value text,
     refs integer[],
     columns text,
     names text,
-    due timestamptz,
+    due df._moment,
     attempts integer NOT NULL DEFAULT 1,
     started_at timestamptz,
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    CONSTRAINT journal_pkey PRIMARY KEY (instance_id, node),
-    -- Times that neither Python nor PostgreSQL before 17 can reckon with would fail whoever looks for what is due.
-    CONSTRAINT journal_due_check CHECK (due BETWEEN '1970-01-01 00:00+00' AND '9999-01-01 00:00+00'),
-    CONSTRAINT journal_state_check CHECK (state IN ('waiting', 'started', 'looping', 'done', 'failed', 'broken'))
+    CONSTRAINT journal_pkey PRIMARY KEY (instance_id, node)
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE df.journal IS 'What each instance did: the only execution state.';
 ALTER TABLE df.journal ENABLE ROW LEVEL SECURITY;

@@ -447,6 +447,9 @@ END $$;
 COMMENT ON FUNCTION df._admit(text) IS 'Refuses starts into missing databases, by roles that cannot log in and by superusers.';
 
 -- Idle workers listen; busy ones look for work by themselves, so under load a start pays nothing for waking.
+CREATE VIEW df._idle WITH (security_barrier) AS SELECT w.id FROM df._workers w WHERE w.idle;
+COMMENT ON VIEW df._idle IS 'The numbers of workers that wait to be notified.';
+
 CREATE FUNCTION df._wake() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$

@@ -29,6 +29,7 @@ AS $$
            ('SELECT', 'df.attempts'),
            ('SELECT', 'df.undos'),
            ('SELECT, INSERT (instance_id, origin, node)', 'df.forks'),
+           ('SELECT', 'df._idle'),
            ('SELECT', 'df._nodes'),
            ('SELECT', 'df.nodes'),
            ('SELECT', 'df.waiting')

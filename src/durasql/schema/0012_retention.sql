@@ -7,9 +7,6 @@
 CREATE INDEX instances_expiry_idx ON df.instances ((coalesce(completed_at, created_at)), id)
     WHERE status IN ('completed', 'failed', 'cancelled', 'compensated', 'stuck');
 
--- Serves the foreign key's check when a program is removed.
-CREATE INDEX instances_program_idx ON df.instances (program, submitted_by);
-
 CREATE FUNCTION df._label_settings(p_name text) RETURNS TABLE (label text, value bigint)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -112,9 +109,6 @@ BEGIN
     WHERE u.unused_since IS NOT NULL AND p.owner = u.owner AND p.hash = u.hash;
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN removed;
-EXCEPTION WHEN foreign_key_violation THEN
-    -- An instance that was put there by hand; the next pass looks again.
-    RETURN 0;
 END
 $$;
 COMMENT ON FUNCTION df._remove_programs(integer, regrole) IS 'Marks and, a day later, removes programs without instances, out of a random sample of about p_sample.';

@@ -182,19 +182,48 @@ END $$;
 COMMENT ON FUNCTION df._insert_governed(text, text, text, text, jsonb, jsonb, text, text) IS
     'A new instance row with a policy or a key, or the id of the active instance that has the key.';
 
--- The search_path is read before any function pins it: steps run with the starter's (E11). PostgreSQL puts this body in the
--- place of the call, so a start that names no policy does not even ask whether there is one.
+-- The search_path is read before any function pins it: steps run with the starter's (E11).
+--
+-- One statement for the usual case: an ordinary role, here, with a graph that is stored as it is and will stay, so it has
+-- been judged before. Whatever is not as usual gives no row, and df._start says what it is.
 CREATE FUNCTION df.start(
     fut text, label text DEFAULT NULL, database text DEFAULT NULL, transaction_mode text DEFAULT 'caller',
     max_attempts integer DEFAULT NULL, backoff text DEFAULT NULL, max_backoff text DEFAULT NULL,
     on_failure text DEFAULT NULL, timeout text DEFAULT NULL, key text DEFAULT NULL, on_conflict text DEFAULT NULL
 ) RETURNS text
-LANGUAGE sql
+LANGUAGE plpgsql
 AS $$
-    SELECT df._start(fut, label, database, transaction_mode, pg_catalog.current_setting('search_path'),
-                     CASE WHEN pg_catalog.num_nonnulls(max_attempts, backoff, max_backoff, on_failure, timeout) > 0
-                          THEN df._start_policy(max_attempts, backoff, max_backoff, on_failure, timeout) END,
-                     key, on_conflict)
-$$;
+DECLARE
+    made text;
+    awaited boolean;
+BEGIN
+    INSERT INTO df.instances AS i (label, program, search_path, vars)
+    SELECT start.label, p.hash, pg_catalog.current_setting('search_path'),
+           (SELECT pg_catalog.jsonb_object_agg(v.name, v.value) FROM df.vars v
+            WHERE v.owner OPERATOR(pg_catalog.=) r.oid AND v.value IS NOT NULL)
+    FROM pg_catalog.pg_roles r, df.programs p
+    WHERE start.transaction_mode OPERATOR(pg_catalog.=) 'caller'
+      AND pg_catalog.num_nonnulls(start.database, start.max_attempts, start.backoff, start.max_backoff, start.on_failure,
+                                  start.timeout, start.key, start.on_conflict) OPERATOR(pg_catalog.=) 0
+      AND r.rolname OPERATOR(pg_catalog.=) current_user AND r.rolcanlogin AND NOT r.rolsuper
+      AND p.owner OPERATOR(pg_catalog.=) r.oid
+      AND p.hash OPERATOR(pg_catalog.=)
+          pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(start.fut, 'UTF8')), 'hex')
+      AND (p.unused_since IS NULL
+           OR p.unused_since OPERATOR(pg_catalog.>) (pg_catalog.now() OPERATOR(pg_catalog.-) interval '12 hours'))
+    ON CONFLICT (id) DO NOTHING
+    RETURNING i.id, EXISTS (SELECT FROM df._idle) INTO made, awaited;
+    IF made IS NULL THEN
+        RETURN df._start(
+            fut, label, database, transaction_mode, pg_catalog.current_setting('search_path'),
+            CASE WHEN pg_catalog.num_nonnulls(max_attempts, backoff, max_backoff, on_failure, timeout) OPERATOR(pg_catalog.>) 0
+                 THEN df._start_policy(max_attempts, backoff, max_backoff, on_failure, timeout) END,
+            key, on_conflict);
+    END IF;
+    IF awaited THEN
+        PERFORM pg_catalog.pg_notify('df', 'w');
+    END IF;
+    RETURN made;
+END $$;
 COMMENT ON FUNCTION df.start(text, text, text, text, integer, text, text, text, text, text, text) IS
     'Starts a workflow in the caller''s transaction, as the calling role; returns the instance id.';

@@ -111,6 +111,15 @@ async def test_a_sleep_to_the_end_of_time_fails_alone(stage: Stage) -> None:
         assert await alive(stage)
 
 
+async def test_an_instance_of_no_program_fails_alone(stage: Stage) -> None:
+    await stage.sql("INSERT INTO df.instances (program) VALUES ('nothing'), (%s)", ("x" * 100_000,))
+    async with stage.worker():
+        assert await alive(stage)
+        await stage.until("SELECT bool_and(status = 'failed') FROM df.instances")
+    outputs = await stage.sql("SELECT output FROM df.instances")
+    assert all("has stored no program" in output and len(output) < 1000 for (output,) in outputs)
+
+
 @pytest.mark.parametrize(
     "vars_", [f'{{"a":{MANY_DIGITS}}}', '{"a":' + DEEP + "}", "[1]", "7", '{"a":{"b":1}}', '{"a":null}']
 )
