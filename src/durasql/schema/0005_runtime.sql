@@ -161,7 +161,7 @@ BEGIN
     -- that another worker claimed, advanced and put back before it got the lock: it would not see what that one wrote.
     RETURN QUERY
     SELECT c.id::text, c.epoch, r.rolname::text, r.rolsuper, c.label, c.database, c.program, c.submitted_by::oid,
-           c.search_path, c.vars, c.policy,
+           c.search_path::text, c.vars::jsonb, c.policy,
            CASE WHEN c.epoch > 1 AND NOT luggage.heavy THEN df._history(c.id) END,
            -- Signals may have come before the first claim; written out, since it is on the way of every instance.
            CASE WHEN NOT luggage.heavy THEN (SELECT json_agg(json_build_array(s.id, s.name, s.data) ORDER BY s.id)

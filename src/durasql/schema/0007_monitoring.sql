@@ -261,7 +261,7 @@ SELECT i.id AS instance_id,
        df._wait_kind(n.node->>'t') AS kind,
        df._wait_subject(n.node, j.gen, j.attempts, i.policy) AS waits_for,
        j.recorded_at AS since,
-       j.due AS until
+       j.due::timestamptz AS until
 FROM df.instances i
 JOIN df.journal j ON j.instance_id = i.id AND j.state = 'waiting'
 JOIN df.programs p ON p.owner = i.submitted_by AND p.hash = i.program
