@@ -124,13 +124,20 @@ def test_a_policy_is_not_changed_afterwards(user: psycopg.Connection[Any], ask: 
             user.execute(f"UPDATE df.instances SET {column} = NULL")
 
 
-def test_an_unkeyed_start_without_a_policy_asks_for_neither(
+def test_the_usual_start_in_one_statement_makes_the_same_row(
     user: psycopg.Connection[Any], owner: psycopg.Connection[Any]
 ) -> None:
-    """The arguments cost nothing where nobody names them: PostgreSQL folds them away."""
-    plan = user.execute("EXPLAIN (VERBOSE, COSTS OFF) SELECT df.start('SELECT 1', 'label')").fetchall()
-    assert "_start_policy" not in str(plan)
-    assert "NULL::jsonb, NULL::text, NULL::text" in str(plan)
+    """A stored program and no policy: df.start needs none of the ways that lead there, and ends where they do."""
+    user.execute("SELECT df.setvar('a', 'b')")
+    graph = '{"node_type":"SQL","query":"SELECT 1"}'
+    for _ in range(2):
+        user.execute("SELECT df.start(%s, 'label')", (graph,))
+    made = owner.execute(
+        "SELECT to_jsonb(i) - 'id' - '{created_at,updated_at,due}'::text[] FROM df.instances i"
+    )
+    first, second = made.fetchall()
+    assert first == second
+    assert (first[0]["vars"], first[0]["policy"], first[0]["key"]) == ({"a": "b"}, None, None)
 
 
 def test_settings_are_the_installations_default(owner: psycopg.Connection[Any]) -> None:
