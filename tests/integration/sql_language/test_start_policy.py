@@ -133,7 +133,8 @@ def test_the_usual_start_in_one_statement_makes_the_same_row(
     for _ in range(2):
         user.execute("SELECT df.start(%s, 'usual')", (graph,))
     made = owner.execute(
-        "SELECT to_jsonb(i) - '{id,created_at,updated_at,due}'::text[] FROM df.instances i WHERE label = 'usual'"
+        "SELECT to_jsonb(i) - '{id,created_at,updated_at,due}'::text[] FROM df.instances i"
+        " WHERE label = 'usual'"
     )
     first, second = made.fetchall()
     assert first == second
