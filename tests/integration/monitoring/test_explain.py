@@ -193,7 +193,8 @@ class TestInputs:
     def test_graph_errors_are_text(self, stories: Any) -> None:
         assert self.one(stories, '{"node_type":"NOPE"}') == (
             "Invalid durable function graph: root: Unknown node_type 'NOPE'. Valid types: SQL, THEN, IF,"
-            " JOIN, LOOP, BREAK, RACE, SLEEP, WAIT_SCHEDULE, HTTP, HTTP_MULTIPART, SIGNAL"
+            " JOIN, LOOP, BREAK, RACE, SLEEP, WAIT_SCHEDULE, HTTP, HTTP_MULTIPART, SIGNAL,"
+            " RETRY, TIMEOUT, CATCH, FINALLY, UNDO"
         )
         broken = {"node_type": "LOOP", "left_node": {"node_type": "SQL", "query": "x"}, "extra_nodes": [{}]}
         assert self.one(stories, json.dumps(broken)) == (

@@ -213,7 +213,7 @@ def test_every_builder_has_the_documented_signature(user: psycopg.Connection[Any
         "if_then_op(condition text, then_branch text) i",
         "join(a text, b text) strict v",
         "join3(a text, b text, c text) strict v",
-        "loop(body text, condition text DEFAULT NULL::text) v",
+        "loop(body text, condition text DEFAULT NULL::text, continue_on_failure boolean DEFAULT false) v",
         "loop_prefix_op(body text) i",
         "race(a text, b text) strict v",
         "seq(a text, b text) strict v",

@@ -11,7 +11,10 @@ import pytest
 
 from durasql.syntax.envelope import decode, encode
 
-VALID = "SQL, THEN, IF, JOIN, LOOP, BREAK, RACE, SLEEP, WAIT_SCHEDULE, HTTP, HTTP_MULTIPART, SIGNAL"
+VALID = (
+    "SQL, THEN, IF, JOIN, LOOP, BREAK, RACE, SLEEP, WAIT_SCHEDULE, HTTP, HTTP_MULTIPART, SIGNAL, "
+    "RETRY, TIMEOUT, CATCH, FINALLY, UNDO"
+)
 STEP: dict[str, Any] = {"node_type": "SQL", "query": "a"}
 
 
