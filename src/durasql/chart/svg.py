@@ -34,7 +34,6 @@ _STYLE: Final = """
 text { font: 12px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; fill: #222 }
 .title { font-size: 14px; font-weight: bold }
 .kind, .label { font-size: 10px; fill: #666 }
-.label { paint-order: stroke; stroke: #fff; stroke-width: 3px }
 .name { font-weight: bold; fill: #3949ab }
 .node { stroke: #555; fill: #fff }
 .frame { stroke: #999; stroke-dasharray: 2 3; fill: none }

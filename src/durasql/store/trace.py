@@ -82,6 +82,8 @@ def _places(program: Program) -> dict[int, int]:
             or instruction.op is Op.BREAK
         ):
             found[instruction.node] = pc
+        else:  # a guard is where it begins; what ends elsewhere comes later and wins
+            found.setdefault(instruction.node, pc)
     return found
 
 

@@ -35,3 +35,12 @@ def test_p10_an_instance_in_colours(durasql: Any, database: Any) -> None:
     picture = durasql("graph", *dsn, id, "--format", "svg").out
     assert f"{id} · failed" in picture and "✗ failed" in picture and "division by zero" in picture
     assert durasql("graph", *dsn, "ffffffff").code == 2
+
+
+def test_p10_a_run_that_was_undone_and_handled(durasql: Any, database: Any) -> None:
+    dsn = ("--dsn", database.owner_dsn)
+    text = "df.catch(('SELECT 1' <~ 'SELECT 2') ~> 'SELECT 1/0', 'SELECT 3')"
+    id = durasql("run", *dsn, "--json", "-e", text).json["id"]
+    picture = durasql("graph", *dsn, id, "--format", "svg").out
+    assert "undo, if a later step fails" in picture and "✗ failed" in picture
+    assert "UNDO" in durasql("trace", *dsn, id).out
