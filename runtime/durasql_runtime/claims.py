@@ -138,7 +138,8 @@ class Control:
             claims = await self._claim((*self._me, left, None, None, *after))
         if claims:
             self._frontier.place = claims[-1].place
-        self._backlog_since = claims[-1].now if len(claims) == left else None
+        self._frontier.short = len(claims) < left
+        self._backlog_since = claims[-1].now if claims and not self._frontier.short else None
         return fresh + claims
 
     async def _claim_fresh(self, limit: int) -> list[Claim]:

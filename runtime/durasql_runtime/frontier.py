@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,6 +37,10 @@ class Ration:
         self._from = _now() + _SHARE * (_now() - began)
 
 
+_LONG_AGO: Final = 1.0
+"""Seconds after which the whole queue is searched though there is enough to do at the frontier."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A place in the queue: since when due (as PostgreSQL writes it), and the instance's id."""
@@ -52,14 +56,26 @@ class Frontier:
         self.place: Place | None = None
         """Up to here nothing is left to claim, but for what a search of the whole queue may find."""
         self._whole = Ration()
+        self._whole_at = 0.0
         self._partial = False
+        self.short = False
+        """Whether the last search found less than was wanted; to be set by whoever searches."""
 
     @contextmanager
     def search(self) -> Iterator[Place | None]:
-        """Around a search: where it is to begin, None for the head of the queue."""
-        self._partial = self.place is not None and self._whole.wait > 0
-        with nullcontext() if self._partial else self._whole.spending():
-            yield self.place if self._partial else None
+        """Around a search: where it is to begin, None for the head of the queue.
+
+        New work is found at the frontier, so that is looked at first, and the whole queue afterwards, or
+        when that was long ago.
+        """
+        late = (self._partial and self.short) or _now() - self._whole_at > _LONG_AGO
+        self._partial = self.place is not None and not (late and self._whole.wait <= 0)
+        if self._partial:
+            yield self.place
+            return
+        with self._whole.spending():
+            yield None
+        self._whole_at = _now()
 
     @property
     def pause(self) -> float | None:
