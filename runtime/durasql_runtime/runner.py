@@ -13,67 +13,37 @@ import logging
 import random
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from durasql.bytecode.opcodes import Op
 from durasql.bytecode.program import Program
 from durasql.errors import LeaseLost
-from durasql_runtime.claims import Claim, Control, Letter
+from durasql_runtime.claims import Claim, Letter
 from durasql_runtime.journal import Attempt, Key, Row, State
 from durasql_runtime.machine import COUNTING, WHOLE, Activation, Facts, Machine, Transition
-from durasql_runtime.observe import SILENT, Observer, RunWatch
+from durasql_runtime.observe import SILENT, RunWatch
 from durasql_runtime.outcome import Failed, Outcome
 from durasql_runtime.pace import Pace
-from durasql_runtime.perform.performers import Performers
 from durasql_runtime.perform.responses import refused_response
 from durasql_runtime.perform.step import Step
-from durasql_runtime.pool import Pool
-from durasql_runtime.record import Batch, Record, Recorder
+from durasql_runtime.record import Batch
+from durasql_runtime.services import Services
 from durasql_runtime.session import SessionTainted, StepRefused
-from durasql_runtime.settings import Settings
+from durasql_runtime.setbacks import CONFLICTS, CommitRefused, HandOver, StepLost, failure_of
 from durasql_runtime.waiting import Waits
 from durasql_runtime.wire import ConnectionLost
+from durasql_runtime.writing import Writer
 
 log = logging.getLogger("durasql.run")
 
 _LOSSES_BEFORE_GIVING_UP = 5
 """A step whose connection breaks this often takes the blame: it may be what breaks it."""
-_LOCKED = "55P03"
 _CONFLICTS_BEFORE_GIVING_UP = 20
-_CONFLICTS = frozenset({"40001", "40P01"})
-"""A COMMIT refused for these succeeds when it is tried again, such as when two runs signal each other."""
-
-
 _CONFLICTS_OF_A_STEP = 5
 """How often a step is run again at once after such a conflict: it did not happen."""
 _REQUESTS = frozenset({Op.HTTP, Op.HTTP_MULTIPART})
-
-
-class CommitRefused(Exception):
-    """The step ran but could not commit; the machine must forget that it was done."""
-
-    def __init__(self, key: Key, failure: Failed) -> None:
-        super().__init__(failure.message)
-        self.key = key
-        self.failure = failure
-
-
-class HandOver(Exception):
-    """The worker drains: the instance goes back."""
-
-
-@dataclass(slots=True)
-class Services:
-    """What a worker lends its runners."""
-
-    control: Control
-    pool: Pool
-    performers: Performers
-    settings: Settings
-    draining: bool = False
-    observer: Observer = SILENT
 
 
 class Runner:
@@ -102,13 +72,7 @@ class Runner:
         )
         self._machine, pending = Machine.replay(self._program, claim.history, facts, claim.undos)
         self._waits = Waits(self._now, claim.inbox, pending)
-        self._recorder = Recorder(
-            str(self._services.control.identity.id).encode(),
-            self._services.control.identity.token.encode(),
-            claim.id,
-            claim.epoch,
-            max((0, *(row.seq for row in claim.history), *(undo.seq for undo in claim.undos))),
-        )
+        self._writer = Writer(claim, self._program, self._services)
         self._pace = Pace(self._services.settings)
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._todo: list[Activation] = []
@@ -143,12 +107,12 @@ class Runner:
                 await self._services.control.release([self.claim.id])
                 return
             except CommitRefused as error:
-                conflicts += error.failure.sqlstate in _CONFLICTS
-                if error.failure.sqlstate not in _CONFLICTS or conflicts >= _CONFLICTS_BEFORE_GIVING_UP:
+                conflicts += error.failure.sqlstate in CONFLICTS
+                if error.failure.sqlstate not in CONFLICTS or conflicts >= _CONFLICTS_BEFORE_GIVING_UP:
                     refused = {error.key: error.failure}
             except SessionTainted:
                 self._plain = True
-            except _StepLost as error:
+            except StepLost as error:
                 losses = self._losses[error.key] = self._losses.get(error.key, 0) + 1
                 if losses >= _LOSSES_BEFORE_GIVING_UP:
                     message = f"SQL execution failed: the connection was lost: {error}"
@@ -264,7 +228,7 @@ class Runner:
                 activation = following
                 following = self._keep(activation, await self._advance(step, activation))
         except ConnectionLost as error:
-            raise _StepLost(activation.key, str(error)) from error
+            raise StepLost(activation.key, str(error)) from error
         finally:
             step.close()
 
@@ -289,7 +253,7 @@ class Runner:
         began = time.monotonic()
         outcome = await self._observed(step, activation)
         # Without the time that an SQL step waited for a session.
-        self._recorder.took[activation.key] = time.monotonic() - max(began, step.began)
+        self._writer.took(activation.key, time.monotonic() - max(began, step.began))
         async with self._lock:
             if self._over or activation.key not in self._machine.ready:
                 return None
@@ -347,7 +311,7 @@ class Runner:
                 if before is not None and error.statement is None:
                     raise CommitRefused(before.key, failure_of(error)) from error
                 failure = failure_of(error)
-            if failure.sqlstate not in _CONFLICTS or conflict == _CONFLICTS_OF_A_STEP:
+            if failure.sqlstate not in CONFLICTS or conflict == _CONFLICTS_OF_A_STEP:
                 break
             await step.renew()
             await asyncio.sleep(random.uniform(0.5, 1.5) * 0.005 * 2**conflict)
@@ -390,7 +354,7 @@ class Runner:
             self._park(batch)
         if self._can_carry(step, following, batch):
             assert step is not None and key is not None
-            step.carry(replace(self._recorder.build(batch), committed=partial(self._log, batch)), key)
+            self._writer.carry(batch, step, key)
         elif not batch.empty:
             await self._write(batch, step, key)
         if self._services.draining and not self._over and not (step and step.carried):
@@ -466,67 +430,9 @@ class Runner:
 
     async def _write(self, batch: Batch, step: Step | None = None, key: Key | None = None) -> None:
         """Commit a batch: in the step's open transaction, or alone."""
-        record = self._recorder.build(batch)
-        if step is not None and step.is_open:
-            try:
-                await step.commit(record)
-            except StepRefused as error:
-                assert key is not None
-                raise CommitRefused(key, failure_of(error)) from error
-        elif step is None or not await step.record_failure(record):
-            await self._record_alone(record)
+        await self._writer.write(batch, step, key)
         if batch.finish is not None or batch.park:
             self._over = True
             self._event.set()
         if batch.finish is not None:
             self._watch.finished(batch.finish.outcome, batch.finish.status)
-        self._log(batch)
-
-    async def _record_alone(self, record: Record) -> None:
-        """On a session that all roles share. Nobody waits there for a row that its role has locked."""
-        pause = 0.05
-        while True:
-            try:
-                async with self._services.pool.control() as session:
-                    return await session.record_alone(record)
-            except StepRefused as error:
-                if error.error.sqlstate != _LOCKED:
-                    raise
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 2.0)
-
-    def _log(self, batch: Batch) -> None:
-        if not log.isEnabledFor(logging.INFO):
-            return
-        for row in batch.rows:
-            if row.node < 0:
-                continue
-            info = self._program.nodes[row.node]
-            place = {"instance": self.claim.id, "node": row.node, "gen": row.gen, "state": row.state.value}
-            log.info(
-                "%s %s %s", self.claim.id, info.type, row.state.value, extra={**place, "type": info.type}
-            )
-        if batch.finish is not None or batch.park:
-            state = batch.finish.status if batch.finish is not None else "parked"
-            log.info("%s %s", self.claim.id, state, extra={"instance": self.claim.id, "state": state})
-
-
-class _StepLost(Exception):
-    """A connection broke under a step; it is not known whether the step committed, the journal is."""
-
-    def __init__(self, key: Key, reason: str) -> None:
-        super().__init__(reason)
-        self.key = key
-
-
-def failure_of(error: StepRefused) -> Failed:
-    """PostgreSQL's refusal in the words of the language."""
-    server = error.error
-    return Failed(
-        f"SQL execution failed: error returned from database: {server.message}",
-        sqlstate=server.sqlstate,
-        detail=server.detail,
-        hint=server.hint,
-        position=server.position,
-        sql=error.statement,
-    )

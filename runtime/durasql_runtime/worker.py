@@ -30,7 +30,8 @@ from durasql_runtime.perform.performers import Performers
 from durasql_runtime.places import Offer, Places
 from durasql_runtime.pool import LoginRefused, Pool, PoolLimits
 from durasql_runtime.programs import Programs
-from durasql_runtime.runner import Runner, Services
+from durasql_runtime.runner import Runner
+from durasql_runtime.services import Services
 from durasql_runtime.session import StepRefused
 from durasql_runtime.settings import Settings, is_on
 from durasql_runtime.wire import ConnectionLost
