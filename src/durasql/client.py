@@ -33,9 +33,19 @@ from durasql.errors import DurasqlError, RunTimedOut
 from durasql.source import Source
 from durasql.store import instances, verbs
 from durasql.store.failures import translated
-from durasql.store.instances import Instance, NodeState, Operation, Page, Policy
+from durasql.store.instances import Attempt, Instance, NodeState, Operation, Page, Policy
 
-__all__ = ["AsyncClient", "Client", "Instance", "NodeState", "Page", "Policy", "connect", "connect_async"]
+__all__ = [
+    "AsyncClient",
+    "Attempt",
+    "Client",
+    "Instance",
+    "NodeState",
+    "Page",
+    "Policy",
+    "connect",
+    "connect_async",
+]
 
 T = TypeVar("T")
 Text: TypeAlias = str | Path
@@ -166,6 +176,10 @@ class Client:
         """Every node of the instance's graph and where it stands. Raises NotFound."""
         return self.perform(instances.nodes(id))
 
+    def attempts(self, id: str) -> tuple[Attempt, ...]:
+        """Tries that failed and were, or are to be, followed by another, oldest first. Raises NotFound."""
+        return self.perform(instances.attempts(id))
+
     def explain(self, what: Text) -> str:
         """The tree of a workflow text, or of an instance (its id) with the state of every node."""
         return self.perform(instances.explain(_explained(what)))
@@ -285,6 +299,10 @@ class AsyncClient:
     async def nodes(self, id: str) -> tuple[NodeState, ...]:
         """Every node of the instance's graph and where it stands. Raises NotFound."""
         return await self.perform(instances.nodes(id))
+
+    async def attempts(self, id: str) -> tuple[Attempt, ...]:
+        """Tries that failed, oldest first; see `Client.attempts`."""
+        return await self.perform(instances.attempts(id))
 
     async def explain(self, what: Text) -> str:
         """The tree of a workflow text, or of an instance (its id) with the state of every node."""

@@ -31,6 +31,7 @@ _COMMANDS: Final = {
     "status": "instances",
     "result": "instances",
     "nodes": "instances",
+    "attempts": "instances",
     "trace": "trace",
     "await": "instances",
     "signal": "instances",

@@ -175,6 +175,34 @@ def nodes_command(id: str, json_: bool, target: Target) -> None:
     return None
 
 
+@click.command("attempts", short_help="List the failed tries of an instance.")
+@click.argument("id")
+@_json_option
+@database_options
+def attempts_command(id: str, json_: bool, target: Target) -> None:
+    """List tries that failed and were, or are to be, followed by another, oldest first.
+
+    Of each node only those of the latest generation are kept; `durasql nodes` says when the next is due.
+
+    \b
+    durasql attempts 7f3a09c1
+    """
+    from durasql.client import connect
+
+    with target.reached() as dsn, connect(dsn) as client:
+        found = client.attempts(id)
+    if json_:
+        return render.as_json([asdict(attempt) for attempt in found])
+    columns = ("node", "type", "gen", "try", "failed", "next", "code", "message")
+    rows = []
+    for a in found:
+        code = a.sqlstate or a.http_status
+        rows.append(
+            (a.node, a.type, a.generation, a.number, a.failed_at, a.next_at, code, _cut(a.message, 80))
+        )
+    return render.table(columns, rows)
+
+
 @click.command("await", short_help="Wait until an instance is over.")
 @click.argument("id")
 @click.option("--timeout", default=0, metavar="SECONDS", help="Give up after this time and exit with 4.")

@@ -244,10 +244,10 @@ BEGIN
     FOR failed IN SELECT * FROM df._failed_nodes(p_instance, p_nodes, p_root, p_gen) LOOP
         IF failed.action IN ('repeat', 'after') THEN
             UPDATE df.journal j
-            SET state = CASE failed.action WHEN 'after' THEN 'waiting' ELSE 'looping' END, value = NULL, refs = NULL, columns = NULL,
-                due = CASE failed.action WHEN 'after' THEN clock_timestamp() END,
-                attempts = CASE p_nodes->failed.node->>'t' WHEN 'RETRY' THEN substring(j.gen FROM '[0-9]+$')::integer
-                                                           ELSE j.attempts END
+            SET state = 'looping', value = NULL, refs = NULL, columns = NULL, due = NULL,
+                attempts = CASE WHEN p_nodes->failed.node->>'t' = 'RETRY' THEN substring(j.gen FROM '[0-9]+$')::integer
+                                WHEN failed.action = 'after' THEN greatest(j.attempts - 1, 0)  -- a replay counts it again
+                                ELSE j.attempts END
             WHERE j.instance_id = p_instance AND j.node = failed.node;
         ELSE
             DELETE FROM df.journal j

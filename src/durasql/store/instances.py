@@ -151,6 +151,21 @@ class NodeState:
     """The next try and its time, the failure that was handled, how it stands with the undo."""
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A try that failed and was, or is to be, followed by another: of a step, a retry or a loop."""
+
+    node: str
+    type: str
+    generation: str
+    number: int
+    message: str | None
+    sqlstate: str | None
+    http_status: int | None
+    failed_at: datetime
+    next_at: datetime | None
+
+
 def start(
     graph: str,
     label: str | None,
@@ -202,6 +217,12 @@ def nodes(id: str) -> Operation[tuple[NodeState, ...]]:
     yield from instance(id)
     rows = yield Query("nodes", {"id": id})
     return tuple(sorted((NodeState(*row) for row in rows), key=lambda node: node.id))
+
+
+def attempts(id: str) -> Operation[tuple[Attempt, ...]]:
+    """Failed tries, oldest first. Raises NotFound."""
+    yield from instance(id)
+    return tuple(Attempt(*row) for row in (yield Query("attempts", {"id": id})))
 
 
 def explain(input: str) -> Operation[str]:

@@ -43,6 +43,10 @@ LEFT JOIN df.journal j ON j.instance_id = %(id)s AND df._node_id(j.node) = n.nod
     AND n.status IN ('completed', 'failed')
 LEFT JOIN df._node_notes(%(id)s) AS k ON df._node_id(k.node) = n.node_id
 
+-- name: attempts
+SELECT node_id, node_type, generation, attempt, message, sqlstate, http_status, failed_at, next_at
+FROM df.instance_attempts(%(id)s)
+
 -- name: explain
 SELECT df.explain(%(input)s)
 

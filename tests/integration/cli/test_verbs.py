@@ -155,3 +155,19 @@ def test_start_and_run_pass_the_policy_on(
     assert statuses(durasql, dsn) == {id_: "cancelled", replaced: "pending"}
     bad = durasql("run", *dsn, "--backoff", "soon", "-e", "'SELECT 1'")
     assert (bad.code, "backoff is no duration: 'soon'" in bad.err) == (2, True)
+
+
+def test_failed_tries_are_listed(durasql: Any, dsn: tuple[str, str]) -> None:
+    text = "$q$DO $d$ BEGIN RAISE EXCEPTION 'busy'; END $d$ $q$"
+    options = ("--max-attempts", "3", "--backoff", "1 ms", "--max-backoff", "1 ms")
+    id_ = durasql("run", *dsn, *options, "--json", "-e", text).json["id"]
+    listed = durasql("attempts", *dsn, id_).out.splitlines()
+    assert listed[0].split() == ["node", "type", "gen", "try", "failed", "next", "code", "message"]
+    assert [line.split()[:3] for line in listed[1:]] == [["00000000", "SQL", "1"], ["00000000", "SQL", "2"]]
+    shown = durasql("attempts", *dsn, id_, "--json").json
+    assert [(a["number"], a["sqlstate"], "busy" in a["message"]) for a in shown] == [
+        (1, "P0001", True),
+        (2, "P0001", True),
+    ]
+    assert durasql("nodes", *dsn, id_, "--json").json[0]["failures"] == 2
+    assert durasql("attempts", *dsn, "00000000").code == 2
