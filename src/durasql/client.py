@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, TypeAlias, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, Unpack, cast
 
 import psycopg
 from psycopg import AsyncConnection, Connection
@@ -34,6 +34,9 @@ from durasql.source import Source
 from durasql.store import instances, verbs
 from durasql.store.failures import translated
 from durasql.store.instances import Attempt, Instance, NodeState, Operation, Page, Policy
+
+if TYPE_CHECKING:
+    from durasql.syntax.ast import Start
 
 __all__ = [
     "AsyncClient",
@@ -107,7 +110,7 @@ class Client:
         of the role's own. The other arguments are those of df.start: `max_attempts=3`, `timeout="1 h"`,
         `key="index:42"`. Raises CompileError for a text that is no workflow, before anything is written.
         """
-        return self.perform(instances.start(graph_of(text), label, database, variables or {}, policy=policy))
+        return self.perform(_start(text, label, database, variables, policy))
 
     def instance(self, id: str) -> Instance:
         """All that is known about one instance. Raises NotFound."""
@@ -232,9 +235,7 @@ class AsyncClient:
         **policy: Unpack[Policy],
     ) -> str:
         """Start a workflow and return its instance id; see `Client.start`."""
-        return await self.perform(
-            instances.start(graph_of(text), label, database, variables or {}, policy=policy)
-        )
+        return await self.perform(_start(text, label, database, variables, policy))
 
     async def instance(self, id: str) -> Instance:
         """All that is known about one instance. Raises NotFound."""
@@ -344,21 +345,49 @@ def _timed_out(instance: Instance, timeout: int) -> RunTimedOut:
     )
 
 
-def graph_of(text: Text) -> str:
-    """What df.start is given for a text: its canonical graph. Raises CompileError.
+def start_of(text: Text) -> Start:
+    """A text as one start. Raises CompileError.
 
     A string is read as df.start reads it; a file may also be `SELECT df.start(…)`, as one would paste it into
     psql. A file with several workflows is for `durasql start`, which starts them all.
     """
-    from durasql.syntax.envelope import encode
     from durasql.syntax.reading import read_start_text, read_workflow
 
     if isinstance(text, str):
-        return encode(read_start_text(Source(text)).starts[0].graph)
+        return read_start_text(Source(text)).starts[0]
     starts = read_workflow(Source(text.read_text(encoding="utf-8"), str(text))).starts
     if len(starts) != 1:
         raise DurasqlError(f"{text} has {len(starts)} workflows; start one at a time")
-    return encode(starts[0].graph)
+    return starts[0]
+
+
+def graph_of(text: Text) -> str:
+    """What df.start is given for a text: its canonical graph. Raises CompileError."""
+    from durasql.syntax.envelope import encode
+
+    return encode(start_of(text).graph)
+
+
+def policy_of(start: Start, policy: Policy) -> Policy:
+    """What a text says about failures, and the caller instead where they say something, too."""
+    said = {name: getattr(start, name) for name in Policy.__annotations__}
+    return cast("Policy", {**said, **{name: value for name, value in policy.items() if value is not None}})
+
+
+def _start(
+    text: Text, label: str | None, database: str | None, variables: Mapping[str, str] | None, policy: Policy
+) -> Operation[str]:
+    from durasql.syntax.envelope import encode
+
+    said = start_of(text)
+    return instances.start(
+        encode(said.graph),
+        label or said.label,
+        database or said.database,
+        variables or {},
+        said.transaction_mode or "caller",
+        policy_of(said, policy),
+    )
 
 
 def _explained(what: Text) -> str:

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -18,7 +18,7 @@ from durasql.cli.texts import text_options
 from durasql.errors import RunTimedOut
 from durasql.pipeline import Compiled, compile_source
 from durasql.source import Source
-from durasql.syntax.ast import SetVar, Start
+from durasql.syntax.ast import SetVar
 
 if TYPE_CHECKING:
     from durasql.client import AsyncClient, Instance
@@ -120,7 +120,7 @@ def _start_all(
     dsn: str, compiled: Compiled, label: str | None, variables: dict[str, str], policy: Policy
 ) -> list[str]:
     """Execute the text's statements in one transaction, so that a refused one leaves nothing behind."""
-    from durasql.client import connect
+    from durasql.client import connect, policy_of
     from durasql.store import instances
 
     graphs = iter(compiled.starts)
@@ -136,17 +136,10 @@ def _start_all(
                 statement.database,
                 variables,
                 statement.transaction_mode or "caller",
-                _combined(statement, policy),
+                policy_of(statement, policy),
             )
             ids.append(client.perform(start))
     return ids
-
-
-def _combined(statement: Start, policy: Policy) -> Policy:
-    """What the text says, and the command line instead where it says something, too."""
-    said = {name: getattr(statement, name, None) for name in (*_POLICY, "timeout")}
-    said.update((name, value) for name, value in policy.items() if value is not None)
-    return cast("Policy", said)
 
 
 @click.command("run", short_help="Run workflows to their end and print the result.")

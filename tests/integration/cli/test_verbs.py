@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from durasql.client import connect
+
 
 @pytest.fixture
 def dsn(database: Any) -> tuple[str, str]:
@@ -171,3 +173,21 @@ def test_failed_tries_are_listed(durasql: Any, dsn: tuple[str, str]) -> None:
     ]
     assert durasql("nodes", *dsn, id_, "--json").json[0]["failures"] == 2
     assert durasql("attempts", *dsn, "00000000").code == 2
+
+
+def test_a_file_says_it_as_psql_would(
+    durasql: Any, dsn: tuple[str, str], database: Any, tmp_path: Any
+) -> None:
+    """The options of the command line win over what the text says."""
+    text = "SELECT df.start(df.wait_for_signal('go'), 'l', max_attempts => 2, backoff => '1 s', key => 'k');"
+    (tmp_path / "w.dsql").write_text(text)
+    durasql("start", *dsn, str(tmp_path / "w.dsql"), "--max-attempts", "5", "--key", "other")
+    with connect(database.owner_dsn) as client:
+        client.start(tmp_path / "w.dsql", backoff="2 s")
+        rows = client.connection.execute(
+            "SELECT label, key, policy FROM df.instances ORDER BY key"
+        ).fetchall()
+    assert rows == [
+        ("l", "k", {"max_attempts": 2, "backoff": 2}),
+        ("l", "other", {"max_attempts": 5, "backoff": 1}),
+    ]
