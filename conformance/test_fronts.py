@@ -138,6 +138,8 @@ OPERANDS: Final = st.sampled_from(
         "('a' ~> 'b')",
         "('a' |=> 'n')",
         "df.if('a', 'b' & 'c', 'd')",
+        "df.retry('a' <~ 'b', 3, errors => 'timeout')",
+        "df.catch(df.timeout('a', '1 s'), df.finally('b', 'c'))",
         "'x'::text",
         "@> 'y'",
         "@> @> ('z' | 'w')",
@@ -145,7 +147,7 @@ OPERANDS: Final = st.sampled_from(
         '\'{"node_type":"SLEEP","query":"5"}\'',
     ]
 )
-OPERATORS: Final = st.sampled_from(["~>", "&", "|", "|=> 'n' ~>", "?> 't' !>", "|=> 'm' &", "?>", "!>"])
+OPERATORS: Final = st.sampled_from(["~>", "&", "|", "<~", "|=> 'n' ~>", "?> 't' !>", "|=> 'm' &", "?>", "!>"])
 
 
 @st.composite
