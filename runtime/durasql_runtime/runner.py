@@ -257,9 +257,11 @@ class Runner:
         async with self._lock:
             if self._over or activation.key not in self._machine.ready:
                 return None
-            if isinstance(outcome, Failed) and await self._back_off(step, activation, outcome):
+            failed = self._failed_try(activation, outcome) if isinstance(outcome, Failed) else None
+            if failed is not None and failed.delay is not None:
+                await self._back_off(step, activation, failed, failed.delay)
                 return None
-            return await self._apply([(activation.key, outcome)], step=step)
+            return await self._apply([(activation.key, outcome)], step=step, failed=failed)
 
     def _judged(self, activation: Activation, outcome: Outcome) -> Outcome:
         """A response below 500 is a failure where a guard around the step says so."""
@@ -268,25 +270,23 @@ class Runner:
         node = activation.instruction.node
         return refused_response(outcome, partial(self._machine.names_status, node)) or outcome
 
-    async def _back_off(self, step: Step, activation: Activation, failure: Failed) -> bool:
-        """Try a step again after a while, if the run's own policy is to. It stays ready meanwhile."""
+    def _failed_try(self, activation: Activation, failure: Failed) -> Attempt | None:
+        """What the run's own policy makes of a failure: a row, with a pause if another try follows."""
         key, policy = activation.key, self.claim.policy.retries(self._services.settings)
-        tries = self._waits.tries(key) + 1
-        if (
-            tries >= policy.max_attempts
-            or self._machine.is_retried(key[0])
-            or not policy.errors.retried(failure)
-        ):
-            return False
-        delay = policy.delay(tries, failure.retry_after, f"{self.claim.id}.{key[0]}.{key[1]}.{tries}")
-        batch = Batch(
-            rows=[self._waits.back_off(activation, delay, tries)],
-            attempts=[Attempt(*key, tries, failure.to_json(), policy.max_attempts, delay)],
-        )
+        if policy.max_attempts <= 1 or self._machine.is_retried(key[0]):
+            return None
+        tries, delay = self._waits.tries(key) + 1, None
+        if tries < policy.max_attempts and policy.errors.retried(failure):
+            delay = policy.delay(tries, failure.retry_after, f"{self.claim.id}.{key[0]}.{key[1]}.{tries}")
+        return Attempt(*key, tries, failure.to_json(), policy.max_attempts, delay)
+
+    async def _back_off(self, step: Step, activation: Activation, failed: Attempt, seconds: float) -> None:
+        """Try a step again after a while. It stays ready meanwhile."""
+        row = self._waits.back_off(activation, seconds, failed.number)
+        batch = Batch(rows=[row], attempts=[failed])
         if not self._busy():
             self._park(batch)
-        await self._write(batch, step, key)
-        return True
+        await self._write(batch, step, activation.key)
 
     async def _observed(self, step: Step, activation: Activation) -> Outcome:
         before = max(self._waits.tries(activation.key), self._losses.get(activation.key, 0))
@@ -333,11 +333,12 @@ class Runner:
         step: Step | None = None,
         signals: Iterable[int] = (),
         begun: Transition | None = None,
+        failed: Attempt | None = None,
     ) -> Activation | None:
         """Feed outcomes to the machine and write all that follows; the leaf with which this strand
         goes on.
         """
-        batch = Batch(signals=list(signals))
+        batch = Batch(signals=list(signals), attempts=[] if failed is None else [failed])
         runnable: list[Activation] = []
         if begun is not None:
             self._absorb(begun, batch, runnable)

@@ -148,7 +148,7 @@ class Worker:
             await asyncio.wait({signing, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if signing.done():
                 return signing.result()
-            log.warning("stopped before there was a database")
+            log.info("stopped before there was a database")
             return None
         finally:
             signing.cancel()

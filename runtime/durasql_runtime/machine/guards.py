@@ -102,15 +102,15 @@ def _tried(ex: Execution, number: int, fork: Fork, index: int) -> None:
         _ended(ex, fork, index, gen)
         return
     policy = RetryPolicy.of(_config(ex, fork))
-    if number >= policy.max_attempts or not policy.errors.retried(end):
+    node = fork.instruction.node
+    again = number < policy.max_attempts and policy.errors.retried(end)
+    delay = policy.delay(number, end.retry_after, f"{ex.facts.instance_id}.{node}.{gen}") if again else None
+    ex.now.attempts.append(Attempt(node, fork.strand.gen, number, end.to_json(), policy.max_attempts, delay))
+    if delay is None:
         failed(ex, fork, replace(end, attempts=number), gen)
         return
-    node = fork.instruction.node
-    delay = policy.delay(number, end.retry_after, f"{ex.facts.instance_id}.{node}.{gen}")
-    ex.now.attempts.append(Attempt(node, fork.strand.gen, number, end.to_json(), policy.max_attempts, delay))
-    compensate(
-        ex, fork.strand, fork.branches[index].root, gen, end, lambda: _back_off(ex, fork, number, delay)
-    )
+    root, pause = fork.branches[index].root, delay
+    compensate(ex, fork.strand, root, gen, end, lambda: _back_off(ex, fork, number, pause))
 
 
 def _back_off(ex: Execution, fork: Fork, number: int, seconds: float) -> None:

@@ -161,12 +161,13 @@ CREATE TABLE df.journal (
 COMMENT ON TABLE df.journal IS 'What each instance did: the only execution state.';
 ALTER TABLE df.journal ENABLE ROW LEVEL SECURITY;
 
--- Tries that failed and were, or are to be, followed by another: of a df.retry, of a step under the run's own policy, and
+-- Tries that failed: of a df.retry, of a step under the run's own policy, and
 -- the latest of a loop that goes on after failures. They go when the loop around comes round.
 --   node     the RETRY or LOOP node, or the step itself
 --   gen      counters of the loops and retries around it
 --   attempt  from 1; of a loop the generation that failed
 --   error    what went wrong, as in df.journal
+--   next_at  when the next try was due; NULL when there was none
 CREATE TABLE df.attempts (
     instance_id varchar(8) NOT NULL,
     node integer NOT NULL,
@@ -177,7 +178,7 @@ CREATE TABLE df.attempts (
     failed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT attempts_pkey PRIMARY KEY (instance_id, node, attempt)
 );
-COMMENT ON TABLE df.attempts IS 'Tries that failed and were followed by another.';
+COMMENT ON TABLE df.attempts IS 'Tries that failed, and when the next one was due.';
 ALTER TABLE df.attempts ENABLE ROW LEVEL SECURITY;
 
 -- What has to be run if what completed turns out to have been in vain.

@@ -299,7 +299,7 @@ AS $$
     ORDER BY a.failed_at, a.node, a.attempt
 $$;
 COMMENT ON FUNCTION df.instance_attempts(text) IS
-    'Tries of one instance that failed and were, or are to be, followed by another: of steps, retries and loops, oldest first.';
+    'Tries of one instance that failed, of steps, retries and loops, oldest first; next_at is NULL where no other followed.';
 
 CREATE FUNCTION df.instance_undos(instance_id text)
 RETURNS TABLE (node_id text, generation text, undo_id text, state text, error text, recorded_at timestamptz)

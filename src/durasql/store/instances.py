@@ -146,7 +146,7 @@ class NodeState:
     updated_at: datetime | None
     took: float | None = None
     failures: int = 0
-    """Tries that failed and were, or are to be, followed by another."""
+    """Tries that failed, and when the next one was due."""
     note: str | None = None
     """The next try and its time, the failure that was handled, how it stands with the undo."""
 

@@ -43,7 +43,7 @@ async def test_a_retry_gives_up_and_by_default_does_not_even_begin(working: Stag
     assert status == "failed" and "division by zero" in (said or "")
     id_, status, _ = await ended(working, "df.retry('SELECT 1/0', 3, '10 ms', errors => 'any')")
     assert status == "failed"
-    assert await working.one("SELECT count(*) FROM df.attempts WHERE instance_id = %s", (id_,)) == 2
+    assert await working.one("SELECT count(*) FROM df.attempts WHERE instance_id = %s", (id_,)) == 3
 
 
 async def test_a_timeout_stops_the_statement_on_the_server(working: Stage) -> None:
@@ -124,7 +124,7 @@ async def test_the_runs_own_policy_tries_single_steps_again(working: Stage) -> N
     id_, status, _ = await ended(working, flaky, "max_attempts => 3", "backoff => '10 ms'")
     assert status == "failed"
     tries = await working.sql("SELECT attempt FROM df.attempts WHERE instance_id = %s ORDER BY 1", (id_,))
-    assert tries == [(1,), (2,)]
+    assert tries == [(1,), (2,), (3,)]
 
 
 async def test_a_run_that_goes_on_shows_the_failed_step(working: Stage) -> None:
