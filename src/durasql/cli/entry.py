@@ -44,6 +44,7 @@ _COMMANDS: Final = {
     "dev": "serve",
     "top": "top",
     "doctor": "doctor",
+    "bench": "bench",
     "psql": "database",
     "db": "database",
     "prune": "database",

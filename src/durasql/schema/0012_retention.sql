@@ -85,6 +85,20 @@ $$;
 COMMENT ON FUNCTION df._remove_instances(text[]) IS 'Removes finished instances with their journal and signals.';
 REVOKE ALL ON FUNCTION df._remove_instances(text[]) FROM PUBLIC;
 
+-- `durasql bench` leaves nothing behind. A role cannot delete instances; of its own that are over and bear such a label it may.
+CREATE FUNCTION df._remove_bench(p_label text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN df._remove_instances(ARRAY(
+        SELECT i.id::text FROM df.instances i
+        WHERE i.submitted_by = quote_ident(session_user)::regrole AND i.label = p_label
+          AND starts_with(p_label, 'durasql bench ') AND i.status IN ('completed', 'failed', 'cancelled')
+        LIMIT 1000));
+END
+$$;
+COMMENT ON FUNCTION df._remove_bench(text) IS 'Removes finished instances that durasql bench started; how many, at most 1000.';
+
 -- A pass looks at a random sample of the programs, so its cost does not grow with their number; every program's turn
 -- comes. A program goes in two passes a day apart: the first marks it, the second removes it if the mark is still there and
 -- no instance is. df.start trusts a mark of less than 12 hours and takes older ones away (0004), so the two never meet.
