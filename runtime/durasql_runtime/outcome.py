@@ -78,4 +78,8 @@ def _compact(document: object) -> str:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
+NO_ERROR: Final = Done(_compact({"rows": [dict.fromkeys(_SHOWN)], "row_count": 1}))
+"""`$error` where nothing failed: all its columns are NULL."""
+
+
 Outcome: TypeAlias = Done | Failed

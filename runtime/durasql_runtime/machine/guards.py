@@ -17,7 +17,7 @@ from durasql_runtime.machine.state import Activation, Execution, Timer, count, f
 from durasql_runtime.machine.strands import NULL, Broke, Ended, Fork, Strand
 from durasql_runtime.machine.undo import ERROR, compensate, register
 from durasql_runtime.machine.unwind import break_through, cut_off, fail_composite
-from durasql_runtime.outcome import Done, Failed, Outcome
+from durasql_runtime.outcome import NO_ERROR, Done, Failed, Outcome
 
 _CATCHING: Final = frozenset({"RETRY", "TIMEOUT", "CATCH", "FINALLY", "UNDO"})
 
@@ -184,7 +184,8 @@ def _cleaning(ex: Execution, fork: Fork, index: int) -> None:
     body = fork.branches[0]
     if index == 0:
         names = body.strand.names if isinstance(body.end, Ended) else fork.strand.names
-        ex.branch(fork, 1, names=_names_with(names, body.end) if isinstance(body.end, Failed) else names)
+        error = body.end.row() if isinstance(body.end, Failed) else NO_ERROR
+        ex.branch(fork, 1, names={**names, ERROR: error})
         return
     cleanup = fork.branches[1]
     if isinstance(body.end, Failed):

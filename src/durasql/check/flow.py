@@ -158,10 +158,14 @@ def _walk(flow: Flow, node: ast.Node, names: Names) -> _Exit:
 
 
 def _finally(flow: Flow, body: ast.Node, cleanup: ast.Node, names: Names) -> _Exit:
-    """The cleanup follows a body that completed, with its names, and one that failed, with `$error`."""
+    """The cleanup follows a body that completed, with its names, and one that failed, without; both with
+    `$error`, whose columns are NULL where nothing failed.
+    """
     done = _walk(flow, body, names)
     failed = names.bind(ERROR, FAILURE)
-    cleaned = _walk(flow, cleanup, failed if done.names is None else done.names.either(failed))
+    cleaned = _walk(
+        flow, cleanup, failed if done.names is None else done.names.bind(ERROR, FAILURE).either(failed)
+    )
     ends = None
     if done.names is not None and cleaned.names is not None:
         ends = _forgotten(done.names.both(cleaned.names), names)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Final
 
-from durasql.check.flow import ERROR, FAILURE, Flow, Names
+from durasql.check.flow import ERROR, Flow, Names
 from durasql.check.shape import Shape
 from durasql.check.sqltext import Reference, Where, place, references, substituted
 from durasql.check.view import View
@@ -103,8 +103,6 @@ class _Step:
         if name not in self.names.certain:
             message = f"{shown} is not bound on every way to this step"
             hint = "bind it on each way, or give it a first value before the branch or loop"
-            if FAILURE in self.names.bound[name]:
-                hint = "a cleanup sees $error only when the body failed; df.catch handles failures"
             yield self.view.finding("W202", message, span, hint)
 
     def _field(self, reference: Reference, span: Span | None) -> Iterator[Diagnostic]:

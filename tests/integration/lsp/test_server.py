@@ -162,7 +162,8 @@ def test_it_ends_when_told(editor: Any) -> None:
 def test_without_the_extra_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "durasql.lsp.server", None)
+    monkeypatch.delitem(sys.modules, "durasql.lsp.server", raising=False)
+    monkeypatch.setitem(sys.modules, "pygls.lsp.server", None)
     assert entry.run(["lsp"]) == 2
     assert "pip install 'durasql[lsp]'" in capfd.readouterr().err
 

@@ -196,6 +196,13 @@ def test_a_failing_cleanup_fails_but_never_hides_the_failure_before_it() -> None
     assert both == Failed("boom", detail="The cleanup failed, too: z")
 
 
+def test_a_cleanup_sees_an_error_of_nulls_where_nothing_failed() -> None:
+    run = Run(ast.Finally(sql("a"), sql("z"))).finish("a")
+    (activation,) = run.machine.ready.values()
+    assert '"message":null' in activation.names["error"].value
+    assert "error" not in Run(seq(ast.Finally(sql("a"), sql("z")), sql("b"))).finish("a").finish("z").ready
+
+
 def test_a_break_passes_through_finally() -> None:
     loop = ast.Loop(ast.Finally(seq(sql("a"), ast.Break("1")), sql("z")))
     run = Run(seq(loop, sql("after"))).finish("a")
