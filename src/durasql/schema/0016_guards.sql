@@ -217,12 +217,18 @@ COMMENT ON FUNCTION df._errors_of(jsonb) IS 'The failures of a configuration in 
 CREATE FUNCTION df._guard_config(kind text, query text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
-    config jsonb := query::jsonb;
-    attempts integer := (config ->> 'max_attempts')::integer;
-    backoff numeric := pg_catalog.trim_scale((config ->> 'backoff')::numeric);
-    longest numeric := pg_catalog.trim_scale((config ->> 'max_backoff')::numeric);
-    seconds numeric := pg_catalog.trim_scale((config ->> 'seconds')::numeric);
+    config jsonb;
+    attempts integer;
+    backoff numeric;
+    longest numeric;
+    seconds numeric;
 BEGIN
+    -- Not in DECLARE: what is raised there, the block does not catch.
+    config := query::jsonb;
+    attempts := (config ->> 'max_attempts')::integer;
+    backoff := pg_catalog.trim_scale((config ->> 'backoff')::numeric);
+    longest := pg_catalog.trim_scale((config ->> 'max_backoff')::numeric);
+    seconds := pg_catalog.trim_scale((config ->> 'seconds')::numeric);
     RETURN CASE
         WHEN kind = 'RETRY' AND attempts BETWEEN 1 AND 1000 AND backoff BETWEEN 0 AND longest AND longest <= 3650 * 86400
              AND GREATEST(pg_catalog.scale(backoff), pg_catalog.scale(longest)) <= 6
@@ -345,7 +351,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION df.with_undo(text, text) IS 'Runs fut, and undo should a later step fail for good. Operator: fut <~ undo';
 
--- Not <->: the extension pg_trgm has that one for two texts (docs/decisions/0019).
+-- Not <->: the extension pg_trgm has that one for two texts.
 CREATE OPERATOR df.<~ (LEFTARG = text, RIGHTARG = text, FUNCTION = df.with_undo);
 COMMENT ON OPERATOR df.<~ (text, text) IS 'a, and b to take it back';
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import psycopg
@@ -146,3 +147,16 @@ def test_p1_the_operator_binds_like_the_others(ask: Any) -> None:
     assert ask("'a' <~ 'b' ~> 'c' <~ 'd'") == ask(left_to_right)
     (start,) = parse_source(Source("'a' <~ 'b' ~> 'c' <~ 'd'")).starts
     assert isinstance(start.graph, ast.Undo)
+
+
+@pytest.mark.parametrize("kind", ["RETRY", "TIMEOUT", "CATCH"])
+@pytest.mark.parametrize("query", ["garbage", '{"seconds":"x","backoff":"x"}', "[]", "null"])
+def test_a_guard_written_by_hand_is_told_what_it_needs(
+    kind: str, query: str, user: psycopg.Connection[Any]
+) -> None:
+    step = {"node_type": "SQL", "query": "SELECT 1"}
+    node = {"node_type": kind, "left_node": step, "query": query}
+    if kind == "CATCH":
+        node["right_node"] = step
+    with pytest.raises(psycopg.errors.CheckViolation, match=f"{kind} needs the configuration that df."):
+        user.execute("SELECT df.start(%s)", (json.dumps(node),))
