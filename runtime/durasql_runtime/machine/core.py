@@ -78,12 +78,16 @@ class Machine:
         ex.resumed = {
             row.node: row for row in rows if row.node >= 0 and program.nodes[row.node].type in COUNTING
         }
+        written = {row.node: row.seq for row in rows}
         machine.opening = machine.start()
         for event in _in_order(rows, list(undos)):
             if isinstance(event, UndoRow):
                 machine._recall(event)
             elif event.key in ex.ready and event.state in (State.DONE, State.FAILED):
-                machine.opening.rows.extend(machine._now_over(event))
+                # What the journal says of a node since then is the truth about it.
+                machine.opening.rows.extend(
+                    row for row in machine._now_over(event) if written.get(row.node, 0) <= event.seq
+                )
         recorded = {(row.key, row.state) for row in rows}
         machine.opening.rows = [row for row in machine.opening.rows if (row.key, row.state) not in recorded]
         ex.resumed.clear()
@@ -141,7 +145,7 @@ class Machine:
             ex.undos[undo.key] = undo
         else:
             ex.now = Transition()
-            cut_off(ex, fork.branches[0])
+            cut_off(ex, fork.branches[0], owing=False)
             fork.branches[0].end = Failed.from_json(undo.error) if undo.error else Ended(NULL, NOWHERE)
             fork.on_end(fork, 0)
             self._settle()

@@ -43,12 +43,17 @@ def _ended(ex: Execution, fork: Fork, index: int, gen: str | None = None) -> Non
 
 
 def failed(ex: Execution, fork: Fork, failure: Failed, gen: str | None = None) -> None:
-    """The guard fails; the run may forgive what nothing around catches."""
+    """The guard fails; the run may forgive what nothing around catches, once what was in vain is undone."""
     strand, instruction = fork.strand, fork.instruction
     if not forgiven(ex, instruction.node):
         fail_composite(ex, strand, instruction.node, failure, gen)
         return
     ex.row(instruction.node, strand.gen if gen is None else gen, State.FAILED, failure.to_json())
+    compensate(ex, strand, instruction.node, strand.gen, failure, lambda: _pass_over(ex, fork, failure))
+
+
+def _pass_over(ex: Execution, fork: Fork, failure: Failed) -> None:
+    strand, instruction = fork.strand, fork.instruction
     value = failure.forgiven()
     strand.deliver(value, instruction.node)
     strand.bind(instruction.bind, value)
@@ -83,7 +88,9 @@ def retry(ex: Execution, strand: Strand, instruction: Instruction) -> bool:
     """Begin attempt 1, or the one that the journal says."""
     number = 1
     recorded = ex.resumed.get(instruction.node)
-    if recorded is not None and outer(recorded.gen) == strand.gen:
+    if recorded is None or outer(recorded.gen) != strand.gen:
+        ex.begin_anew(instruction.node, strand.gen)
+    else:
         number = count(recorded.gen)
         if recorded.state is State.WAITING:
             _back_off(ex, Fork(instruction, strand, partial(_tried, ex, number)), number, 0.0)
@@ -180,13 +187,13 @@ def finally_(ex: Execution, strand: Strand, instruction: Instruction) -> bool:
 
 
 def _cleaning(ex: Execution, fork: Fork, index: int) -> None:
-    ex.cleanups.pop((fork.instruction.node, fork.strand.gen), None)
     body = fork.branches[0]
     if index == 0:
         names = body.strand.names if isinstance(body.end, Ended) else fork.strand.names
         error = body.end.row() if isinstance(body.end, Failed) else NO_ERROR
         ex.branch(fork, 1, names={**names, ERROR: error})
         return
+    ex.cleanups.pop((fork.instruction.node, fork.strand.gen), None)
     cleanup = fork.branches[1]
     if isinstance(body.end, Failed):
         beside = cleanup.end if isinstance(cleanup.end, Failed) else None
@@ -259,4 +266,6 @@ def _bodies_around(ex: Execution, node: int) -> Iterator[int]:
     while parent is not None:
         if ex.program.nodes[parent].left == node:
             yield parent
+        elif ex.program.nodes[parent].type == "UNDO":
+            return  # an undo runs when the guards around have had their say
         node, parent = parent, ex.program.nodes[parent].parent

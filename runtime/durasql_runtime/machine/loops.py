@@ -35,6 +35,8 @@ def enter(ex: Execution, strand: Strand, instruction: Instruction) -> bool:
             frame.failures = recorded.attempts
         for name, value in Names.from_json(recorded.names or "{}").values.items():
             strand.bind(name, value)
+    else:
+        ex.begin_anew(instruction.node, around)
     strand.pc += 1
     return True
 

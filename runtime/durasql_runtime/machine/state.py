@@ -110,13 +110,22 @@ class Execution:
         self.undoing: dict[Key, Fork] = {}
         """Undos that are being run."""
         self.cleanups: dict[Key, Fork] = {}
-        """Bodies of df.finally that are being run: who cuts one off owes its cleanup."""
+        """Bodies and cleanups of df.finally that are being run: who cuts one off owes its cleanup."""
+        self.anew = False
+        """Whether an undo or a cleanup was cut off, so that it begins anew in the same generation."""
 
     # -- rows ------------------------------------------------------------------------------------------------
 
     def row(self, *fields: Any, **named: Any) -> None:
         """Have a journal row written."""
         self.now.rows.append(Row(*fields, **named))
+
+    def begin_anew(self, node: int, gen: str) -> None:
+        """A LOOP or RETRY begins at 1. Its row may still say how far it had come before it was cut off; in a
+        replay it does not.
+        """
+        if self.anew and not self.resumed:
+            self.row(node, inner(gen, 1), State.LOOPING)
 
     def undo(self, undo: UndoRow) -> None:
         """Note, and have written, how it stands with something that can be undone."""

@@ -26,7 +26,7 @@ _BREAK_IN_UNDO: Final = "df.break() cannot leave an undo step"
 def register(ex: Execution, node: int, gen: str, names: dict[str, Done]) -> None:
     """From now on there is something to be undone; it keeps the names that its text mentions."""
     if (node, gen) in ex.undos:
-        return  # it was cut off in its cleanup, and will be again
+        return  # it was part of an undo that was cut off, and will be again
     texts = _texts(ex, ex.child(node, 1))
     kept = {name: value for name, value in names.items() if re.search(rf"\b{name}\b", texts)}
     ex.undo(UndoRow(node, gen, UndoState.READY, Names(kept).to_json()))

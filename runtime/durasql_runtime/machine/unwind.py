@@ -7,7 +7,7 @@ from typing import Final
 
 from durasql_runtime.journal import State, UndoState
 from durasql_runtime.machine.state import WHOLE, Execution, Finish
-from durasql_runtime.machine.strands import Branch, Broke, End, Ended, Strand
+from durasql_runtime.machine.strands import Branch, Broke, End, Ended, Fork, Strand
 from durasql_runtime.machine.undo import compensate, register
 from durasql_runtime.outcome import Done, Failed
 
@@ -103,8 +103,10 @@ def leave_loop(ex: Execution, strand: Strand, value: Done, refs: tuple[int, ...]
     strand.pc = instruction.pc
 
 
-def cut_off(ex: Execution, branch: Branch) -> None:
-    """Everything in a branch stops. Cleanups that it owes are kept for whoever handles this."""
+def cut_off(ex: Execution, branch: Branch, *, owing: bool = True) -> None:
+    """Everything in a branch stops. Cleanups that it owes are kept for whoever handles this, unless it is
+    known to have come to its own end.
+    """
     ex.withdraw([key for key, leaf in ex.ready.items() if leaf.strand.inside(branch.strand)])
     for strand in ex.runnable:
         strand.dead = strand.dead or strand.inside(branch.strand)
@@ -112,10 +114,20 @@ def cut_off(ex: Execution, branch: Branch) -> None:
     for key, fork in list(ex.undoing.items()):
         if fork.branches[0].strand.inside(branch.strand):
             del ex.undoing[key]
+            ex.anew = ex.anew or owing
     for (node, gen), fork in list(ex.cleanups.items()):
         if fork.strand.inside(branch.strand):
             del ex.cleanups[node, gen]
-            register(ex, node, gen, fork.strand.names)
+            if owing:
+                _owe(ex, fork)
+
+
+def _owe(ex: Execution, fork: Fork) -> None:
+    """A df.finally was cut off: its cleanup runs with the undos, from the beginning."""
+    body, *cleanup = fork.branches
+    ex.anew = ex.anew or bool(cleanup)
+    names = body.strand.names if isinstance(body.end, Ended) else fork.strand.names
+    register(ex, fork.instruction.node, fork.strand.gen, names)
 
 
 def mark_lost_loop(ex: Execution, branch: Branch) -> None:

@@ -354,3 +354,56 @@ def test_the_runs_own_deadline_ends_everything_and_undoes() -> None:
     run.finish("ua")
     assert run.status == "compensated"
     assert isinstance(run.result, Failed) and run.result.reason == "timeout"
+
+
+# -- what is cut off on the way out (P2: nothing is lost, P1: nothing is doubled) ----------------------------
+
+
+def test_a_cleanup_that_is_cut_off_itself_begins_anew() -> None:
+    run = Run(ast.Timeout(ast.Finally(sql("a"), seq(sql("c1"), sql("c2"))), 1))
+    run.finish("a").finish("c1").fire("TIMEOUT")
+    assert run.ready == ["c1"]
+    run.finish("c1").finish("c2")
+    assert isinstance(run.result, Failed) and run.result.reason == "timeout"
+
+
+@pytest.mark.parametrize("undo", [ast.Retry(sql("u"), 5), ast.Loop(sql("u"), sql("more"))])
+def test_an_undo_that_is_cut_off_counts_from_one_on_every_worker(undo: ast.Node) -> None:
+    run = Run(ast.Timeout(ast.Catch(seq(ast.Undo(sql("a"), undo), sql("b")), sql("h")), 1))
+    run.finish("a").finish("b", BOOM)
+    if isinstance(undo, ast.Retry):
+        run.finish("u", BOOM).fire("RETRY")
+    else:
+        run.finish("u").finish("more", "true")
+    run.fire("TIMEOUT").finish("u")
+    if isinstance(undo, ast.Loop):
+        run.finish("more", "false")
+    assert run.status == "compensated"
+
+
+def test_a_forgiving_run_cleans_up_and_undoes_before_it_passes_over_a_guard() -> None:
+    timed = ast.Timeout(ast.Finally(sql("a"), sql("c")), 1)
+    run = Run(seq(timed, sql("z")), forgiving=True).fire("TIMEOUT")
+    assert run.ready == ["c"]
+    assert run.finish("c").ready == ["z"]
+    tried = ast.Retry(seq(ast.Undo(sql("a"), sql("u")), sql("b")), 1)
+    run = Run(seq(tried, sql("z")), forgiving=True).finish("a").finish("b", BOOM)
+    assert run.ready == ["u"]
+    assert run.finish("u").ready == ["z"]
+
+
+def test_guards_around_a_step_do_not_decide_about_its_undo() -> None:
+    run = Run(ast.Catch(ast.Retry(ast.Undo(sql("a"), sql("u")), errors=("http:404",)), sql("h")))
+    body, undo = run.program.nodes[2].left, run.program.nodes[2].right
+    assert body is not None and undo is not None
+    assert run.machine.is_retried(body) and not run.machine.is_retried(undo)
+    assert run.machine.names_status(body, 404) and not run.machine.names_status(undo, 404)
+
+
+def test_a_cleanup_in_an_undo_of_many_generations_runs_once_for_each() -> None:
+    looping = ast.Loop(ast.Undo(sql("a"), ast.Finally(sql("u"), sql("c"))), sql("more"))
+    run = Run(seq(looping, sql("b")))
+    run.finish("a").finish("more", "true").finish("a").finish("more", "false").finish("b", BOOM)
+    run.finish("u").finish("c").finish("u")
+    assert run.ready == ["c"]
+    assert run.finish("c").status == "compensated"
