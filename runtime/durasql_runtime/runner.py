@@ -301,6 +301,8 @@ class Runner:
     async def _perform(self, step: Step, activation: Activation) -> Outcome:
         scope = self._machine.scope(activation.names)
         config = self._program.nodes[activation.instruction.node].query or ""
+        if activation.instruction.op in _REQUESTS:
+            activation = replace(activation, lasting_gen=self._machine.lasting_gen(activation.key))
         for conflict in range(_CONFLICTS_OF_A_STEP + 1):
             before = step.carried
             try:

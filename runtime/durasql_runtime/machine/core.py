@@ -127,6 +127,10 @@ class Machine:
         """Whether a df.retry around a step decides about it, so that the run's own policy does not."""
         return guards.is_retried(self._ex, node)
 
+    def lasting_gen(self, key: Key) -> str:
+        """What all tries of an HTTP step have in common: its generation, without the attempts of retries."""
+        return guards.lasting_gen(self._ex, key)
+
     def scope(self, names: dict[str, Done]) -> Scope:
         """What substitution may refer to from a place that sees these names."""
         return self._ex.scope(names)
@@ -217,7 +221,7 @@ def _leaf(ex: Execution, strand: Strand, instruction: Instruction) -> bool:
     key = (instruction.node, strand.gen)
     if key in ex.ready:
         raise ProgramError(f"two branches of the program lead to the same step, node {instruction.node}")
-    ex.activate(Activation(key, instruction, strand, lasting_gen=guards.lasting_gen(ex, key)))
+    ex.activate(Activation(key, instruction, strand))
     return False
 
 

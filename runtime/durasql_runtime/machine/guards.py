@@ -246,18 +246,32 @@ def is_retried(ex: Execution, node: int) -> bool:
 
 
 def lasting_gen(ex: Execution, key: Key) -> str:
-    """The counters of the loops around an execution, without those of retries."""
+    """The counters of the loops around an execution, without those of retries. What was undone before another
+    attempt is done anew, so it is told apart: a receiver would take it for what it has taken back.
+    """
     node, gen = key
     if not gen:
         return gen
-    kinds = []
+    lasting, retried = _without_retries(ex, node, gen)
+    around = {at for at in _ancestors(ex, node) if retried and ex.program.nodes[at].type == "UNDO"}
+    before = [_without_retries(ex, at, its)[0] for at, its in ex.undos if at in around]
+    undone = sum(not its or f"{lasting}.".startswith(f"{its}.") for its in before)
+    return f"{lasting}~{undone}" if undone else lasting
+
+
+def _without_retries(ex: Execution, node: int, gen: str) -> tuple[str, bool]:
+    """The counters of loops only, and whether there were others."""
+    types = [ex.program.nodes[at].type for at in _ancestors(ex, node)]
+    kinds = [kind for kind in types if kind in ("LOOP", "RETRY")]
+    pairs = zip(reversed(kinds), gen.split("."), strict=False)
+    return ".".join(counter for kind, counter in pairs if kind == "LOOP"), "RETRY" in kinds
+
+
+def _ancestors(ex: Execution, node: int) -> Iterator[int]:
     parent = ex.program.nodes[node].parent
     while parent is not None:
-        if ex.program.nodes[parent].type in ("LOOP", "RETRY"):
-            kinds.append(ex.program.nodes[parent].type)
+        yield parent
         parent = ex.program.nodes[parent].parent
-    pairs = zip(reversed(kinds), gen.split("."), strict=False)
-    return ".".join(counter for kind, counter in pairs if kind == "LOOP")
 
 
 def _bodies_around(ex: Execution, node: int) -> Iterator[int]:

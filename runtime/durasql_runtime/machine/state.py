@@ -49,7 +49,7 @@ class Activation:
     strand: Strand
     timer: Timer | None = None
     lasting_gen: str = ""
-    """Its generation without the attempts of retries: every try of an HTTP step carries the same key."""
+    """Of an HTTP step that is performed, what all its tries have in common."""
 
     @property
     def names(self) -> dict[str, Done]:

@@ -407,3 +407,22 @@ def test_a_cleanup_in_an_undo_of_many_generations_runs_once_for_each() -> None:
     run.finish("u").finish("c").finish("u")
     assert run.ready == ["c"]
     assert run.finish("c").status == "compensated"
+
+
+def test_what_was_undone_is_not_the_same_request_when_it_is_done_anew() -> None:
+    def lasting(run: Run) -> str:
+        machine = run.table.replayed(run.facts)
+        (key,) = (key for key, leaf in machine.ready.items() if leaf.timer is None)
+        assert machine.lasting_gen(key) == run.machine.lasting_gen(key)
+        return machine.lasting_gen(key)
+
+    run = Run(ast.Retry(seq(ast.Undo(sql("book"), sql("cancel")), sql("b")), 9))
+    assert lasting(run) == ""
+    run.finish("book", BOOM).fire("RETRY")
+    assert lasting(run) == "", "nobody knows whether the first request arrived"
+    run.finish("book").finish("b", BOOM)
+    cancelling = lasting(run)
+    run.finish("cancel").fire("RETRY")
+    assert lasting(run) != ""
+    run.finish("book").finish("b", BOOM)
+    assert lasting(run) != cancelling
