@@ -118,6 +118,10 @@ class Pool:
         self._busy = 0
         self._endings: set[asyncio.Task[None]] = set()
 
+    def place(self, instance_id: str, pc: int) -> str:
+        """What a session is called while it runs a step: worker, instance, program counter."""
+        return f"durasql {' '.join(self._name.split(' ')[:2])} {instance_id} pc {pc:04d}"
+
     async def acquire(self, role: str, database: str | None, instance: str) -> Session:
         """A session of this role; waits for one in turn with other instances. Raises `LoginRefused`."""
         lane = self._lanes.setdefault((role, database), _Lane(self._slots[role]))

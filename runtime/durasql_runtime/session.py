@@ -28,7 +28,7 @@ from durasql_runtime.wire import CHUNK_ROWS, ConnectionLost, Wire
 _BEGIN: Final = (b"df_begin", b"BEGIN")
 _COMMIT: Final = (b"df_commit", b"COMMIT")
 _RESET_ROLE: Final = (b"df_reset_role", b"RESET ROLE")
-_RESET: Final = (b"df_reset", b"SELECT df._reset($1)")
+_RESET: Final = (b"df_reset", b"SELECT df._reset($1,$2)")
 _RECORD: Final = (b"df_record", b"SELECT df._record($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13)")
 _MOST_WORDS: Final = 65_536
 """Bytes of one field of an error that are kept: it is repeated in the journal for every composite around."""
@@ -99,16 +99,26 @@ class Session:
         self._used = False
 
     async def step(
-        self, statements: Sequence[str], search_path: str | None, before: Record | None = None, limit: int = 0
+        self,
+        statements: Sequence[str],
+        search_path: str | None,
+        before: Record | None = None,
+        limit: int = 0,
+        place: str = "",
     ) -> list[PGresult]:
-        """Commit `before`, begin, run the statements; the last one's result as a list of chunks.
+        """Commit `before`, begin, run the statements; the last one's result as a list of chunks. Meanwhile
+        the session is called `place`, for pg_stat_activity and the server's log.
 
         Leaves the transaction open. Raises `StepRefused` with the transaction rolled back when a
         statement fails, `LeaseLost` when `before` cannot be recorded.
         """
         with self._exchange():
-            expected = self._queue_record(before, search_path) if before else 0
+            expected = self._queue_record(before, search_path, place) if before else 0
             entering = self._queue_search_path(search_path)
+            if not before:
+                # Not set_config: a query before its first statement would keep the step from SET TRANSACTION.
+                self.wire.query(f"SET application_name = '{place}'")
+                entering += 1
             entering += self._call(_BEGIN)
             for statement in statements:
                 self.wire.query(statement)
@@ -269,14 +279,14 @@ class Session:
             return 1
         return self.wire.execute(*statement, params)
 
-    def _queue_record(self, record: Record, search_path: str | None) -> int:
-        count = self._queue_reset(search_path)
+    def _queue_record(self, record: Record, search_path: str | None, place: str | None = None) -> int:
+        count = self._queue_reset(search_path, place)
         count += self._call(_RECORD, record.params)
         return count + self._call(_COMMIT)
 
-    def _queue_reset(self, search_path: str | None) -> int:
+    def _queue_reset(self, search_path: str | None, place: str | None = None) -> int:
         count = self._call(_RESET_ROLE)
-        count += self._call(_RESET, [None if search_path is None else search_path.encode()])
+        count += self._call(_RESET, [_bytes(search_path), _bytes(place)])
         self._note_search_path(search_path)
         return count
 
@@ -381,3 +391,7 @@ def _size_of(chunk: PGresult) -> int:
         return 0
     values = (chunk.get_value(row, column) for row in range(rows) for column in range(columns))
     return sum(len(value) for value in values if value is not None)
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else text.encode()

@@ -41,6 +41,7 @@ class Performers:
         self, step: Step, activation: Activation, config: str, scope: Scope, claim: Claim, attempt: Attempt
     ) -> Outcome:
         """Perform one leaf; what is carried on `step` is committed first or on the way."""
+        step.pc = activation.strand.pc
         if activation.instruction.op is Op.SQL:
             return await self._sql.perform(step, activation.key, config, scope, attempt)
         await step.flush()

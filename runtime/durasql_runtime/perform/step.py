@@ -40,6 +40,8 @@ class Step:
         self.began = 0.0
         """When the latest statement was sent, on the monotonic clock."""
         self.carried: Carried | None = None
+        self.pc = 0
+        """Where in the program the strand is."""
 
     @property
     def database(self) -> str:
@@ -80,9 +82,9 @@ class Step:
         session = await self.session()
         carried, self.carried = self.carried, None
         self.began = time.monotonic()
-        return await session.step(
-            statements, self._claim.search_path, carried.record if carried else None, limit
-        )
+        place = self._pool.place(self._claim.id, self.pc)
+        before = carried.record if carried else None
+        return await session.step(statements, self._claim.search_path, before, limit, place)
 
     async def run_outside(self, statement: str, limit: int) -> list[PGresult]:
         """Run a statement that refuses transactions."""

@@ -605,7 +605,8 @@ COMMENT ON FUNCTION df._wake(integer, text, text[], boolean) IS 'Makes parked in
 
 -- Runs in the step's session, as the step's role, after its statement and before the record: whatever the step left
 -- behind (settings, temporary tables, locks, cursors, listeners, deferred triggers) ends with the step.
-CREATE FUNCTION df._reset(p_search_path text) RETURNS void
+-- `p_place` names what the session does next.
+CREATE FUNCTION df._reset(p_search_path text, p_place text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -627,9 +628,12 @@ BEGIN
     IF p_search_path IS NOT NULL THEN
         PERFORM pg_catalog.set_config('search_path', p_search_path, false);
     END IF;
+    IF p_place IS NOT NULL THEN
+        PERFORM pg_catalog.set_config('application_name', p_place, false);
+    END IF;
 END
 $$;
-COMMENT ON FUNCTION df._reset(text) IS 'Makes a step''s session as new, so that nothing leaks into the next step.';
+COMMENT ON FUNCTION df._reset(text, text) IS 'Makes a step''s session as new, so that nothing leaks into the next step.';
 
 CREATE FUNCTION df._next_due(p_worker integer, p_token text, p_after timestamptz DEFAULT NULL) RETURNS double precision
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
