@@ -146,8 +146,15 @@ class _Layout:
         end = first
         while self.words[end].kind not in ("COMMA", "RPAREN"):
             end = self.closing[end] + 1 if self.words[end].kind == "LPAREN" else end + 1
-        broken = call.broken and not self._fits(first, end, call.indent)
+        broken = call.broken and not self._is_call(first, end) and not self._fits(first, end, call.indent)
         self.frames.append(_Frame("arg", call.indent, broken))
+
+    def _is_call(self, first: int, end: int) -> bool:
+        """Whether an argument is one call and nothing else: no line of it goes on behind the first."""
+        at = first
+        while self.words[at].kind in ("NAME", "DOT"):
+            at += 1
+        return first < at < end and self.closing.get(at) == end - 1
 
     # --- measuring
 

@@ -165,3 +165,10 @@ def test_numbers_keep_the_digits_postgresql_keeps() -> None:
 def test_formatting_keeps_blank_lines_around_comments() -> None:
     text = "-- what this is\n\n-- durasql: allow W203\n'SELECT 1'\n\n-- then\n\n~> 'SELECT 2'\n\n-- end\n"
     assert format_source(text) == text
+
+
+def test_a_call_in_a_call_is_indented_once() -> None:
+    long = "'SELECT 1 AS a_column_with_a_name_that_fills_the_line_quite_a_bit'"
+    inner = f"    df.catch(\n        {long},\n        {long}\n    ),\n"
+    text = f"df.catch(\n{inner}    'SELECT 2'\n)\n"
+    assert format_source(text) == text
