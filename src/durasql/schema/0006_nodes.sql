@@ -287,7 +287,17 @@ BEGIN
                     END IF;
                 WHEN 'UNDO' THEN
                     IF k - 1 <> lefts[p] THEN
-                        active[k] := fresh[k];  -- it is run when something else fails
+                        -- It is run when something else fails, whatever that has decided; it has begun when anything in it has.
+                        active[k] := false;
+                        FOR i IN k..total LOOP
+                            EXIT WHEN i > k AND parents[i] < k;
+                            active[k] := active[k] OR gens[i] = current OR current = '' AND gens[i] IS NOT NULL
+                                OR starts_with(gens[i], current || '.');
+                        END LOOP;
+                        active[k] := coalesce(active[k], false);
+                        IF active[k] THEN
+                            deciders[k] := NULL;
+                        END IF;
                     END IF;
                 ELSE NULL;
             END CASE;

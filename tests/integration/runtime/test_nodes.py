@@ -108,3 +108,20 @@ async def test_many_instances_at_once(working: Stage) -> None:
     assert {outcome.status for outcome in outcomes} == {"completed"}
     await working.until("SELECT count(*) = 100 FROM df.instances WHERE status = 'completed'")
     assert await working.one("SELECT count(DISTINCT what) = 100 AND count(*) = 100 FROM effects")
+
+
+async def test_an_undo_that_is_being_run_is_shown_as_running(working: Stage) -> None:
+    id_ = await working.start_expression(
+        "('SELECT 1' <~ ('SELECT 2' ~> df.sleep(3600) ~> 'SELECT 3')) ~> 'SELECT 1/0'"
+    )
+    await working.until_parked(id_)
+    told = await working.sql("SELECT node_type, inferred_status FROM df.instance_nodes(%s)", (id_,))
+    assert told[3:] == [
+        ("THEN", "running"),
+        ("THEN", "running"),
+        ("SQL", "completed"),
+        ("SLEEP", "running"),
+        ("SQL", "pending"),
+        ("SQL", "failed"),
+    ]
+    assert "SLEEP 3600s ⏳" in await working.one("SELECT df.explain(%s)", (id_,))
