@@ -119,8 +119,13 @@ def _start(app: psycopg.Connection[Any], graph: str, count: int) -> None:
 
 
 def _await_all(app: psycopg.Connection[Any]) -> None:
-    _poll(app, "SELECT NOT EXISTS (SELECT FROM df.instances WHERE status IN ('pending', 'running'))")
-    row = app.execute("SELECT min(output) FROM df.instances WHERE status <> 'completed'").fetchone()
+    """None is due and no worker has any; those that wait for tomorrow are part of the scenery."""
+    _poll(
+        app,
+        "SELECT NOT EXISTS (SELECT FROM df.instances WHERE worker IS NOT NULL)"
+        " AND NOT EXISTS (SELECT FROM df.instances WHERE due <= now())",
+    )
+    row = app.execute("SELECT min(output) FROM df.instances WHERE status = 'failed'").fetchone()
     if row is not None and row[0] is not None:
         raise RuntimeError(f"a workflow failed: {row[0]}")
 
