@@ -114,15 +114,15 @@ def test_compose_runs_commands_that_exist() -> None:
 def test_composes_roles_can_install_and_run(bare_cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The SQL of the compose file on a real server; its role is an ordinary one."""
     monkeypatch.setenv("APP_PASSWORD", "it's")
-    script = compose()["configs"]["roles"]["content"]
+    script = re.sub(r"\bapp\b", "composed", compose()["configs"]["roles"]["content"])
     command = [str(bare_cluster.psql), "-XAtq", "-v", "ON_ERROR_STOP=1", bare_cluster.superuser_dsn()]
     subprocess.run(command, input=script, text=True, check=True, capture_output=True)
     try:
-        install(bare_cluster.dsn("app", "app"))
-        assert bare_cluster.execute("SELECT rolsuper FROM pg_roles WHERE rolname = 'app'") == [(False,)]
+        install(bare_cluster.dsn("composed", "composed"))
+        assert bare_cluster.execute("SELECT rolsuper FROM pg_roles WHERE rolname = 'composed'") == [(False,)]
     finally:
-        bare_cluster.execute("DROP DATABASE app WITH (FORCE)")
-        bare_cluster.execute("DROP ROLE app")
+        bare_cluster.execute("DROP DATABASE composed WITH (FORCE)")
+        bare_cluster.execute("DROP ROLE composed")
 
 
 # --- systemd ---

@@ -165,13 +165,14 @@ def test_failed_tries_are_listed(durasql: Any, dsn: tuple[str, str]) -> None:
     id_ = durasql("run", *dsn, *options, "--json", "-e", text).json["id"]
     listed = durasql("attempts", *dsn, id_).out.splitlines()
     assert listed[0].split() == ["node", "type", "gen", "try", "failed", "next", "code", "message"]
-    assert [line.split()[:3] for line in listed[1:]] == [["00000000", "SQL", "1"], ["00000000", "SQL", "2"]]
+    assert [line.split()[:3] for line in listed[1:]] == [["00000000", "SQL", str(n)] for n in (1, 2, 3)]
     shown = durasql("attempts", *dsn, id_, "--json").json
     assert [(a["number"], a["sqlstate"], "busy" in a["message"]) for a in shown] == [
         (1, "P0001", True),
         (2, "P0001", True),
+        (3, "P0001", True),
     ]
-    assert durasql("nodes", *dsn, id_, "--json").json[0]["failures"] == 2
+    assert durasql("nodes", *dsn, id_, "--json").json[0]["failures"] == 3
     assert durasql("attempts", *dsn, "00000000").code == 2
 
 
