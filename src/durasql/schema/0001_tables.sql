@@ -34,7 +34,7 @@ ALTER TABLE df.settings ENABLE ROW LEVEL SECURITY;
 --   [{"t":"THEN","l":1,"r":2}, {"t":"SQL","q":"SELECT 1","n":"a","p":0}, …]
 --   t type, q query, n result name, l/r/c/x left/right/condition/extras (node numbers), p parent
 -- `code` is the bytecode that the first worker compiled; it never changes afterwards.
--- `unused_since` is when retention first found no instance of it; see 0012.
+-- `unused_since` is when retention first found no instance of it; see 0023.
 CREATE TABLE df.programs (
     owner regrole NOT NULL DEFAULT (quote_ident(current_user))::regrole,
     hash text NOT NULL,
@@ -71,7 +71,7 @@ COMMENT ON DOMAIN df._journal_state IS 'What a row of df.journal says about its 
 
 -- One row is one run of a workflow. The first nine columns are the compatible face; the rest is the engine's.
 --   due      when a worker should look at it (NULL: in a worker's hands, waiting for a signal only, or over)
---   program  names a row of df.programs, which retention keeps for as long as it is named (0012). No foreign key: it would
+--   program  names a row of df.programs, which retention keeps for as long as it is named (0023). No foreign key: it would
 --            lock that one row in every start.
 --   worker   who holds it
 --   epoch    raised by every claim and by cancellation; a journal write must name the current one

@@ -1,4 +1,4 @@
--- 0008 explain: a workflow as a tree of text, before it runs or while it does.
+-- 0019 explain: a workflow as a tree of text, before it runs or while it does.
 --
 -- In: an instance id, an envelope, workflow text or one SQL statement. Out: lines as pg_durable prints them. Nothing of
 -- the input is executed except the pure builders that workflow text may consist of.

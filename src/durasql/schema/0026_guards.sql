@@ -1,4 +1,4 @@
--- 0016 guards: how a workflow deals with failures. Builders from text to text, like those of 0002.
+-- 0026 guards: how a workflow deals with failures. Builders from text to text, like those of 0003.
 --
 -- In: operands, durations and names of failures. Out: envelopes of RETRY, TIMEOUT, CATCH, FINALLY and UNDO nodes. A guard
 -- without its configuration would silently guard nothing, so df.start accepts exactly what these builders write.

@@ -1,4 +1,4 @@
--- 0017 forks: copies of instances that go on from one of their steps.
+-- 0027 forks: copies of instances that go on from one of their steps.
 --
 -- In: the id of an instance and a node of it. Out: an instance of the same make whose journal holds what came before that
 -- node. The caller adds the instance and a row of df.forks; the trigger on that row copies the journal.

@@ -1,4 +1,4 @@
--- 0012 retention: removes finished instances that are too old or too many, and programs nobody uses any more.
+-- 0023 retention: removes finished instances that are too old or too many, and programs nobody uses any more.
 --
 -- Age and rank go by coalesce(completed_at, created_at), columns that no role can write. Instances that are not over are
 -- never touched. One call is one small batch in one transaction; callers repeat it until it returns less than they
@@ -101,7 +101,7 @@ COMMENT ON FUNCTION df._remove_bench(text) IS 'Removes finished instances that d
 
 -- A pass looks at a random sample of the programs, so its cost does not grow with their number; every program's turn
 -- comes. A program goes in two passes a day apart: the first marks it, the second removes it if the mark is still there and
--- no instance is. df.start trusts a mark of less than 12 hours and takes older ones away (0004), so the two never meet.
+-- no instance is. df.start trusts a mark of less than 12 hours and takes older ones away (0009), so the two never meet.
 CREATE FUNCTION df._remove_programs(p_sample integer, p_role regrole DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

@@ -1,4 +1,4 @@
--- 0011 secrets: values that only workers and operators can read, for {secret:name} in HTTP steps.
+-- 0022 secrets: values that only workers and operators can read, for {secret:name} in HTTP steps.
 --
 -- The table holds ciphertexts. They are made and opened outside the database, with a key that the database never sees,
 -- and each is bound to its role and name: a dump reveals nothing, and a ciphertext copied elsewhere does not open.

@@ -1,4 +1,4 @@
--- 0014 policies: what df.start is told about failures, and starts that are unique by a key.
+-- 0024 policies: what df.start is told about failures, and starts that are unique by a key.
 --
 -- In: the arguments of df.start. Out: df.instances.policy, which travels with every claim, and instances.key. Roles may write
 -- both columns by hand, so the table checks what it gets: a worker has to be able to take it.

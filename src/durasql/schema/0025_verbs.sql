@@ -1,4 +1,4 @@
--- 0015 verbs: what an operator does with instances: pause and resume them, resume failed ones. Forks are in 0017.
+-- 0025 verbs: what an operator does with instances: pause and resume them, resume failed ones. Forks are in 0027.
 --
 -- In: the id of an instance that the caller may see. Out: its row, changed by the caller under row-level security; what
 -- follows from it (the journal, the engine's columns) is done by triggers. All of it belongs to the caller's transaction.

@@ -1,4 +1,4 @@
--- 0007 monitoring: what runs, what waits, what is over. Functions run as their caller, under row-level security; views
+-- 0018 monitoring: what runs, what waits, what is over. Functions run as their caller, under row-level security; views
 -- say the same filter themselves, because views run as their owner. Only df.metrics counts over all roles.
 
 CREATE FUNCTION df._instance_output(status text, output text, cancel_reason text) RETURNS text

@@ -1,4 +1,4 @@
--- 0013 strings: what a session sets must not change what a function means.
+-- 0028 strings: what a session sets must not change what a function means.
 --
 -- PostgreSQL reads the text of a function again in every session, with that session's standard_conforming_strings: with
 -- `off`, which old applications still set, every backslash in a regular expression would be an escape. The functions

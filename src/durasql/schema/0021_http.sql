@@ -1,4 +1,4 @@
--- 0010 http: which addresses HTTP steps may reach, and what a worker must know before it sends.
+-- 0021 http: which addresses HTTP steps may reach, and what a worker must know before it sends.
 --
 -- Rules are read by `rule`, lowest first, and the first that fits decides. A rule without a scheme, port or role fits
 -- any. Without a fitting rule, public addresses may be reached and private and reserved ones may not. Only the owner of

@@ -1,4 +1,4 @@
--- 0009 privileges: who may do what. Nothing is granted at installation and nothing ever to PUBLIC on the schema: USAGE
+-- 0020 privileges: who may do what. Nothing is granted at installation and nothing ever to PUBLIC on the schema: USAGE
 -- on schema df is the gate, df.grant_usage opens it. Functions keep PostgreSQL's EXECUTE for PUBLIC behind that gate,
 -- except those below.
 
