@@ -32,9 +32,10 @@ def strand_over(ex: Execution, strand: Strand, end: End) -> None:
 
 
 def fail_whole(ex: Execution, strand: Strand, failure: Failed) -> None:
-    """The instance fails, once what it did is undone."""
+    """The instance fails, once what it did is undone. Cleanups that it owed take nothing back."""
     ex.withdraw([WHOLE])
-    undoing = any(undo.state is UndoState.READY for undo in ex.undos.values())
+    owed = [undo.node for undo in ex.undos.values() if undo.state is UndoState.READY]
+    undoing = any(ex.program.nodes[node].type == "UNDO" for node in owed)
 
     def over() -> None:
         ex.finished = Finish(failure, "compensated" if undoing else "failed")

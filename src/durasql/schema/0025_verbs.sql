@@ -270,6 +270,8 @@ BEGIN
     IF OLD.status = 'failed' THEN
         PERFORM df._rewind(OLD.id, nodes, 0, '');
         DELETE FROM df.journal j WHERE j.instance_id = OLD.id AND j.node = -1;
+        -- Cleanups of bodies that were cut off: what is run again owes them again.
+        DELETE FROM df.undos u WHERE u.instance_id = OLD.id AND nodes->u.node->>'t' = 'FINALLY';
         NEW.policy := NULLIF(OLD.policy - 'deadline', '{}');
     ELSE
         FOR undo IN SELECT * FROM df.undos u WHERE u.instance_id = OLD.id AND u.state = 'failed' LOOP

@@ -72,8 +72,12 @@ async def test_finally_cleans_up_after_a_failure_a_success_and_a_timeout(working
     for body, expected in (("'SELECT 1/0'", "failed"), ("'SELECT 1'", "completed")):
         assert (await ended(working, f"df.finally({body}, {NOTE.format(expected)})"))[1] == expected
     program = f"df.timeout(df.finally('SELECT pg_sleep(60)', {NOTE.format('late')}), '200 ms')"
-    assert (await ended(working, program))[1] == "compensated"
+    id_, status, _ = await ended(working, program)
+    assert status == "failed", "nothing was taken back"
     assert await effects(working) == ["failed", "completed", "late"]
+    await working.sql("SELECT df.retry_instance(%s)", (id_,))
+    await working.outcome(id_)
+    assert await effects(working) == ["failed", "completed", "late", "late"]
 
 
 async def test_undo_runs_backwards_with_the_names_of_then(working: Stage) -> None:

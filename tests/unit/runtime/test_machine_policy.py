@@ -216,6 +216,11 @@ def test_a_timeout_around_finally_still_cleans_up() -> None:
     assert run.finish("z").ready == ["h"]
 
 
+def test_a_run_that_owed_only_a_cleanup_is_not_called_compensated() -> None:
+    run = Run(ast.Timeout(ast.Finally(sql("a"), sql("z")), 5)).fire("TIMEOUT").finish("z")
+    assert run.status == "failed"
+
+
 def test_a_lost_race_still_cleans_up() -> None:
     run = Run(ast.Race(ast.Finally(sql("a"), sql("z")), sql("b"))).finish("b", "2")
     assert run.ready == ["z"]
