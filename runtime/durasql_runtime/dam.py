@@ -49,7 +49,7 @@ async def let_through(pgconn: PGconn, descriptor: int, most: int) -> None:
             while piece:
                 piece = piece[inlet.send(piece) :]
                 pgconn.consume_input()
-                while _unread(descriptor):
+                while unread(descriptor):
                     pgconn.consume_input()
 
 
@@ -79,7 +79,7 @@ def _pair_instead_of(descriptor: int) -> Iterator[tuple[socket.socket, socket.so
             os.dup2(server.fileno(), descriptor, inheritable=False)
 
 
-def _unread(descriptor: int) -> int:
+def unread(descriptor: int) -> int:
     """Bytes that wait in a socket."""
     count = array("i", [0])
     ioctl(descriptor, FIONREAD, count)

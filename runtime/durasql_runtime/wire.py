@@ -15,11 +15,13 @@ import psycopg
 from psycopg import pq
 from psycopg.pq.abc import PGresult
 
-from durasql_runtime.dam import let_through
+from durasql_runtime.dam import let_through, unread
 
 CHUNK_ROWS = 2_000
 """Rows per chunk of a result: bounds what libpq buffers before the size limit is checked."""
 
+_LONG = 16_384
+"""Bytes waiting in the socket from which on an answer is taken in by pieces."""
 _MOST_SILENCE = 4
 """Ends of results in a row; after an error there is one per statement, with a result in between."""
 
@@ -50,6 +52,7 @@ class Wire:
         self._socket: int | None = self._pgconn.socket
         self._reading = False
         self._arrived: asyncio.Future[None] | None = None
+        self._sending = False
         self.most = 0
 
     @property
@@ -185,6 +188,11 @@ class Wire:
             # Nobody asks: what comes may stay in the socket's bounded buffer.
             self._pause()
             return
+        if self.most and not self._sending and self._socket is not None and unread(self._socket) >= _LONG:
+            # With the beginning of a long message in its buffer, libpq would not stop before the end of it.
+            self._arrived = None
+            waiting.set_result(None)
+            return
         try:
             self._pgconn.consume_input()
             complete = self.most > 0 or not self._pgconn.is_busy()
@@ -214,9 +222,11 @@ class Wire:
         self._loop.add_reader(self._socket, self._on_readable)
         self._reading = True
         self._loop.add_writer(self._socket, _wake, room)
+        self._sending = True
         try:
             await room
         finally:
+            self._sending = False
             self._arrived = None
             if self._socket is not None:
                 self._loop.remove_writer(self._socket)
