@@ -49,31 +49,20 @@ def failed(ex: Execution, fork: Fork, failure: Failed, gen: str | None = None) -
         fail_composite(ex, strand, instruction.node, failure, gen)
         return
     ex.row(instruction.node, strand.gen if gen is None else gen, State.FAILED, failure.to_json())
-    compensate(ex, strand, instruction.node, strand.gen, failure, lambda: _pass_over(ex, fork, failure))
-
-
-def _pass_over(ex: Execution, fork: Fork, failure: Failed) -> None:
-    strand, instruction = fork.strand, fork.instruction
-    value = failure.forgiven()
-    strand.deliver(value, instruction.node)
-    strand.bind(instruction.bind, value)
-    assert instruction.pc is not None
-    strand.pc = instruction.pc
-    ex.runnable.appendleft(strand)
+    value, node = failure.forgiven(), instruction.node
+    compensate(ex, strand, node, strand.gen, failure, lambda: ex.resume(fork, value, node))
 
 
 def forgiven(ex: Execution, node: int) -> bool:
     """Whether the run goes on although this node failed: it was started so, and nothing around it cares."""
     if not ex.facts.forgiving:
         return False
-    parent = ex.program.nodes[node].parent
-    while parent is not None:
-        info = ex.program.nodes[parent]
+    for at in _ancestors(ex, node):
+        info = ex.program.nodes[at]
         if info.type in _CATCHING or (
             info.type == "LOOP" and info.query and "continue_on_failure" in info.query
         ):
             return False
-        parent = info.parent
     return True
 
 

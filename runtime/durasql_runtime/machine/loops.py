@@ -12,7 +12,7 @@ from durasql_runtime.machine.state import Activation, Execution, Timer, count, o
 from durasql_runtime.machine.strands import NOWHERE, NULL, Broke, Ended, Fork, Frame, Strand
 from durasql_runtime.machine.undo import compensate
 from durasql_runtime.machine.unwind import break_out, fail_composite, leave_loop
-from durasql_runtime.outcome import Done, Failed, Outcome
+from durasql_runtime.outcome import Failed, Outcome
 from durasql_runtime.truth import truthy
 
 PAUSE_AFTER_FAILURE: Final = 1.0
@@ -69,27 +69,19 @@ def _attempted(ex: Execution, fork: Fork, index: int) -> None:
     branch, strand = fork.branches[index], fork.strand
     if isinstance(branch.end, Failed):
         _note_failure(ex, fork, branch.end)
-        compensate(ex, strand, branch.root, strand.gen, branch.end, lambda: _go_on(ex, fork, NULL, NOWHERE))
+        compensate(ex, strand, branch.root, strand.gen, branch.end, lambda: ex.resume(fork, NULL, NOWHERE))
         return
     strand.merge(branch.strand)
     if isinstance(branch.end, Broke):
         break_out(ex, strand, branch.root, branch.end.value)
     elif isinstance(branch.end, Ended):
-        _go_on(ex, fork, branch.end.value, branch.end.source)
+        ex.resume(fork, branch.end.value, branch.end.source)
 
 
 def _note_failure(ex: Execution, fork: Fork, failure: Failed) -> None:
     frame, gen = fork.strand.frames[-1], outer(fork.strand.gen)
     frame.failures, frame.failed = (frame.failures or 0) + 1, True
     ex.now.attempts.append(Attempt(frame.node, gen, frame.count, failure.to_json(), FAILURES_KEPT))
-
-
-def _go_on(ex: Execution, fork: Fork, value: Done, source: int) -> None:
-    strand, instruction = fork.strand, fork.instruction
-    strand.deliver(value, source)
-    assert instruction.pc is not None
-    strand.pc = instruction.pc
-    ex.runnable.appendleft(strand)
 
 
 def judge(ex: Execution, strand: Strand, instruction: Instruction) -> bool:
@@ -131,10 +123,6 @@ def leave(ex: Execution, strand: Strand, instruction: Instruction) -> bool:
     value = break_value(ex.program.nodes[node].query or "", ex.scope(strand.names))
     if isinstance(value, Failed):
         return fail_composite(ex, strand, node, value)
-    _broken(ex, strand, node, value)
-    return False
-
-
-def _broken(ex: Execution, strand: Strand, node: int, value: Done) -> None:
     ex.row(node, strand.gen, State.BROKEN, value.value)
     break_out(ex, strand, node, value)
+    return False

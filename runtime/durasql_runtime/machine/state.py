@@ -180,10 +180,15 @@ class Execution:
 
     def go_on(self, fork: Fork, value: Done, refs: tuple[int, ...], gen: str | None = None) -> None:
         """A fork is over: its node has a value, and the strand that forked goes on behind it."""
+        node = fork.instruction.node
+        self.row(node, fork.strand.gen if gen is None else gen, State.DONE, refs=refs)
+        self.resume(fork, value, node)
+
+    def resume(self, fork: Fork, value: Done, source: int) -> None:
+        """The strand that forked goes on behind its instruction, with a value that came from `source`."""
         strand, instruction = fork.strand, fork.instruction
         assert instruction.pc is not None
-        self.row(instruction.node, strand.gen if gen is None else gen, State.DONE, refs=refs)
-        strand.deliver(value, instruction.node)
+        strand.deliver(value, source)
         strand.bind(instruction.bind, value)
         strand.pc = instruction.pc
         self.runnable.appendleft(strand)

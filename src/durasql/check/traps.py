@@ -15,15 +15,6 @@ from durasql.errors import Diagnostic
 from durasql.source import Span
 from durasql.syntax import terms
 
-_SYMBOLS: Final = {
-    "THEN": "~>",
-    "JOIN": "&",
-    "RACE": "|",
-    "AS_NAME": "|=>",
-    "IF_THEN": "?>",
-    "IF_ELSE": "!>",
-    "UNDO": "<~",
-}
 _TRAPS: Final = {
     *(("THEN", "JOIN"), ("THEN", "RACE"), ("JOIN", "RACE"), ("RACE", "JOIN")),
     *(("JOIN", "AS_NAME"), ("RACE", "AS_NAME")),
@@ -64,7 +55,7 @@ def _infix(view: View, term: terms.Infix) -> Iterator[Diagnostic]:
 
 
 def _grouping_trap(view: View, term: terms.Infix, left: terms.Infix) -> Diagnostic:
-    inner, outer = _SYMBOLS[left.operator], _SYMBOLS[term.operator]
+    inner, outer = terms.SYMBOLS[left.operator], terms.SYMBOLS[term.operator]
     now = f"({_text(view, left.span)}) {outer} {_text(view, term.right.outer)}"
     kept = Span(left.span.start, left.right.outer.start)
     right = f"{_text(view, left.right.outer)} {outer} {_text(view, term.right.outer)}"
@@ -78,7 +69,7 @@ def _grouping_trap(view: View, term: terms.Infix, left: terms.Infix) -> Diagnost
 
 
 def _loop_trap(view: View, term: terms.Infix, left: terms.Prefix) -> Diagnostic:
-    outer = _SYMBOLS[term.operator]
+    outer = terms.SYMBOLS[term.operator]
     body, rest = _text(view, left.operand.outer), _text(view, term.right.outer)
     now, other = f"(@> {body}) {outer} {rest}", f"@> ({body} {outer} {rest})"
     if "\n" in now or len(now) > 90:

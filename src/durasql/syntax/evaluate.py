@@ -7,7 +7,7 @@ refuse. Evaluation goes on after a mistake, so that one run reports several; it 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from durasql.codes import diagnose
 from durasql.errors import Diagnostic
@@ -18,16 +18,6 @@ from durasql.syntax.envelope import EnvelopeError, decode, looks_like_envelope
 from durasql.syntax.functions import JSON_FUNCTIONS, build_json, unknown_function
 from durasql.syntax.signatures import BUILDERS, OPERATOR_ALIASES, Builder, Parameter
 from durasql.syntax.values import Bad, ConversionError, Partial, Scalar, Step, Value
-
-_SYMBOLS: Final = {
-    "THEN": "~>",
-    "JOIN": "&",
-    "RACE": "|",
-    "AS_NAME": "|=>",
-    "IF_THEN": "?>",
-    "IF_ELSE": "!>",
-    "UNDO": "<~",
-}
 
 
 class Evaluator:
@@ -104,7 +94,7 @@ class Evaluator:
                 return self._named(term, left, right)
             case "IF_ELSE":
                 return self._if_else(term, left, right)
-        symbol = _SYMBOLS[term.operator]
+        symbol = terms.SYMBOLS[term.operator]
         if isinstance(left, Partial):
             return self.report(
                 "E119",

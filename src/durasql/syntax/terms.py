@@ -9,10 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from durasql.source import Span
 from durasql.syntax.scan import Lexeme
+
+SYMBOLS: Final = {
+    "THEN": "~>",
+    "JOIN": "&",
+    "RACE": "|",
+    "AS_NAME": "|=>",
+    "IF_THEN": "?>",
+    "IF_ELSE": "!>",
+    "UNDO": "<~",
+}
+"""How the operators of `Infix` that build a workflow are written."""
 
 
 @dataclass(frozen=True, slots=True)
